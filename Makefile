@@ -1,0 +1,40 @@
+# The two commands of the README are `make serve` and `make test`; everything else is for developers.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+UV     := $(BIN)/uv
+
+.PHONY: serve test bench lint types lock clean
+.DEFAULT_GOAL := serve
+
+# The environment: exactly what requirements.lock says, checked by hash, plus this project, editable.
+$(READY): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+serve: $(READY)  ## start the server on 127.0.0.1:8000
+	$(BIN)/qasr serve
+
+test: $(READY)  ## run all tests
+	$(BIN)/python -m pytest
+
+bench: $(READY)  ## measure accuracy, speed and memory; writes bench-results/
+	$(BIN)/python -m benchmarks
+
+lint: $(READY)
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/lint-imports
+
+types: $(READY)
+	$(BIN)/mypy
+
+lock:  ## write requirements.lock anew from pyproject.toml
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group dev --output-file requirements.lock pyproject.toml lock-extra.in
+
+clean:
+	rm -rf $(VENV)

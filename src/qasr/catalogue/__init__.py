@@ -1,0 +1,1 @@
+"""Public model names: limits, languages, interfaces."""

@@ -1,0 +1,1 @@
+"""What can hear: one adapter per model family behind small ports (``base.py``); heavy imports inside functions."""

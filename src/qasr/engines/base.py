@@ -1,0 +1,93 @@
+"""The ports: what an engine is to the rest of the house.
+
+An engine is a factory under the entry point group ``qasr.engines``::
+
+    def factory(settings: Mapping[str, str]) -> AbstractAsyncContextManager[Recognizer]
+
+Entering loads the model, leaving frees it. Policy (which segments go together) lives in ``slots.py`` and never touches
+tensors; an engine never decides.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from qasr.domain.audio import Pcm, Segment
+from qasr.domain.options import Hints
+from qasr.domain.transcript import Hypothesis, Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What an engine can do; what is not claimed here is refused by name, or bridged by an adapter."""
+
+    name: str
+    languages: frozenset[str] | None
+    """Codes it hears; None means any."""
+    longest_s: float
+    """The longest segment it takes, in seconds."""
+    parallel_calls: int = 1
+    """How many calls may run at once."""
+    largest_batch: int = 1
+    """How many segments one call may hold."""
+    punctuation: bool = False
+    word_times: bool = False
+    context: bool = False
+    """It uses ``Hints.context``."""
+    hotwords: bool = False
+    itn: bool = False
+    emotion: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One segment and what may help to hear it."""
+
+    segment: Segment
+    hints: Hints
+
+
+class Recognizer(Protocol):
+    """Turns segments into text. One instance serves many requests."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do; constant while it is loaded."""
+        ...
+
+    async def recognize(self, batch: Sequence[Request]) -> list[Hypothesis]:
+        """Transcribe *batch*; the answer has its length and order.
+
+        Cancelling the call frees the engine for the next one at once.
+
+        Args:
+            batch: 1 to ``capabilities.largest_batch`` requests; each segment at most ``capabilities.longest_s`` long.
+
+        Raises:
+            EngineFailed: this call failed and may be tried again.
+            EngineUnavailable: the engine is gone; it is being restarted.
+        """
+        ...
+
+
+class Aligner(Protocol):
+    """Finds the times of known words."""
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """Codes it can align."""
+        ...
+
+    async def align(self, pcm: Pcm, words: Sequence[str]) -> list[tuple[int, int]] | None:
+        """Begin and end in ms from the start of *pcm* for each of *words*, never going backwards.
+
+        None where the words do not fit the sound; the caller estimates then.
+        """
+        ...
+
+
+EngineFactory: TypeAlias = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Recognizer]]
+"""What an entry point of the group ``qasr.engines`` names."""
+
+__all__ = ["Aligner", "Capabilities", "EngineFactory", "Recognizer", "Request", "Word"]

@@ -1,0 +1,1 @@
+"""What clients see: one folder per dialect; a face imports neither an engine nor another face."""

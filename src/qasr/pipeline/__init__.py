@@ -1,0 +1,1 @@
+"""How hearing is done: one stage, one file; ``recorded.py`` composes them, read it first."""

@@ -1,0 +1,256 @@
+"""Our end of the children: a pool that keeps a number of them alive and lends them out call by call.
+
+One supervisor per child starts it, reads its frames and starts another when it dies. A caller that leaves early sends
+``Cancel``; the child's place is lent again once it has confirmed, or it is killed after ``GRACE_S``.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Final, Self, TypeAlias
+
+import anyio
+import anyio.abc
+import msgspec
+import structlog
+
+from qasr.workers import protocol
+
+GRACE_S: Final = 2.0
+"""How long a child may go on with a call that nobody wants any more."""
+READ_AHEAD: Final = 8
+"""Items of one call that may wait for their reader; then the child waits too."""
+RESTART_S: Final = (0.05, 0.2, 1.0, 5.0)
+"""Pauses before a child is started again, by the number of deaths in a row before it was ready."""
+LAST_WORDS: Final = 2_000
+"""Characters of a child's error output that we keep for the log."""
+
+Reply: TypeAlias = tuple[msgspec.Raw, bytes]
+Replies: TypeAlias = AsyncIterator[Reply]
+
+log = structlog.get_logger(__name__)
+
+
+class WorkerDied(Exception):
+    """The child ended while it was answering."""
+
+
+class CallFailed(Exception):
+    """The child answered that it cannot; *kind* is the handler's word."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class _OpenCall:
+    """One call in flight, seen from the parent."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Reply | Exception | None] = asyncio.Queue(READ_AHEAD)
+        self.abandoned = False
+        self.over = False
+
+    async def put(self, item: Reply | Exception | None) -> None:
+        if not self.abandoned:
+            await self._queue.put(item)
+
+    def abandon(self) -> None:
+        self.abandoned = True
+        while not self._queue.empty():  # a reader blocked in `put` goes on
+            self._queue.get_nowait()
+
+    async def replies(self) -> Replies:
+        while (item := await self._queue.get()) is not None:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+
+class _Child:
+    """One supervised process."""
+
+    def __init__(self, command: tuple[str, ...], parallel: int) -> None:
+        self.command = command
+        self.free = asyncio.Semaphore(parallel)
+        self.ready = asyncio.Event()
+        self.about: Mapping[str, object] = {}
+        self.process: asyncio.subprocess.Process | None = None
+        self._calls: dict[int, _OpenCall] = {}
+        self._next_id = 0
+        self._last_words = b""
+
+    async def supervise(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        failures = 0
+        task_status.started()
+        while True:
+            self.process = await asyncio.create_subprocess_exec(
+                *self.command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for us; we end our children ourselves
+            )
+            try:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._keep_last_words, self.process)
+                    await self._read(self.process)
+                failures = 0 if self.ready.is_set() else failures + 1
+            finally:
+                self.ready.clear()
+                self.kill()
+                with anyio.CancelScope(shield=True):
+                    code = await self.process.wait()
+                    await self._fail_all()
+            log.warning(
+                "worker_died",
+                command=self.command[-2],
+                exit_code=code,
+                last_words=self._last_words.decode(errors="replace"),
+            )
+            await asyncio.sleep(RESTART_S[min(failures, len(RESTART_S) - 1)])
+
+    def kill(self) -> None:
+        if self.process is not None and self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                self.process.kill()
+
+    async def _keep_last_words(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        while data := await process.stderr.read(4096):
+            self._last_words = (self._last_words + data)[-LAST_WORDS:]
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        decoder = msgspec.msgpack.Decoder(protocol.FromChild)
+        source = process.stdout
+        try:
+            while True:
+                n_head, n_payload = protocol.LENGTHS.unpack(await source.readexactly(protocol.LENGTHS.size))
+                if n_head + n_payload > protocol.LARGEST_FRAME:
+                    return
+                header = decoder.decode(await source.readexactly(n_head))
+                payload = await source.readexactly(n_payload)
+                await self._take(header, payload)
+        except (asyncio.IncompleteReadError, ConnectionError, msgspec.MsgspecError):
+            return
+
+    async def _take(self, header: protocol.FromChild, payload: bytes) -> None:
+        if isinstance(header, protocol.Ready):
+            self.about = msgspec.msgpack.decode(header.body)
+            self.ready.set()
+            return
+        call = self._calls.get(header.id)
+        if call is None:
+            return
+        if isinstance(header, protocol.Item):
+            await call.put((header.body.copy(), payload))
+            return
+        self._close(header.id)
+        await call.put(CallFailed(header.kind, header.message) if isinstance(header, protocol.Fail) else None)
+
+    def _close(self, call_id: int) -> None:
+        call = self._calls.pop(call_id)
+        call.over = True
+        self.free.release()
+
+    async def _fail_all(self) -> None:
+        for call_id in list(self._calls):
+            call = self._calls[call_id]
+            self._close(call_id)
+            await call.put(WorkerDied("the process that did this ended unexpectedly"))
+
+    async def _send(self, frame: bytes) -> None:
+        if self.process is None or self.process.stdin is None or self.process.stdin.is_closing():
+            return  # the supervisor has seen it, or will
+        try:
+            self.process.stdin.write(frame)
+            await self.process.stdin.drain()
+        except (ConnectionError, RuntimeError):
+            return
+
+    @asynccontextmanager
+    async def call(self, method: str, body: object, payload: bytes | memoryview) -> AsyncIterator[Replies]:
+        """One call; ``free`` was acquired by the caller and is released when the child has confirmed the end."""
+        call_id, self._next_id = self._next_id, self._next_id + 1
+        call = self._calls[call_id] = _OpenCall()
+        try:
+            await self._send(protocol.encode(protocol.Call(call_id, method, protocol.raw(body)), payload))
+            yield call.replies()
+        finally:
+            if not call.over:
+                call.abandon()
+                process = self.process
+                asyncio.get_running_loop().call_later(GRACE_S, self._kill_if_open, call_id, process)
+                if process is not None and process.stdin is not None and not process.stdin.is_closing():
+                    process.stdin.write(protocol.encode(protocol.Cancel(call_id)))
+
+    def _kill_if_open(self, call_id: int, process: asyncio.subprocess.Process | None) -> None:
+        if call_id in self._calls and process is self.process:
+            self.kill()
+
+
+class WorkerPool:
+    """Keeps *size* children of one kind alive; an async context manager.
+
+    Args:
+        target: ``module:factory`` of the handler, see ``child.py``.
+        config: given to the factory, as JSON.
+        size: number of processes.
+        parallel: calls that one process answers at once.
+    """
+
+    def __init__(self, target: str, config: Mapping[str, object], *, size: int = 1, parallel: int = 1) -> None:
+        command = (sys.executable, "-m", "qasr.workers.child", target, msgspec.json.encode(config).decode())
+        self._children = [_Child(command, parallel) for _ in range(size)]
+        self._free = asyncio.Semaphore(size * parallel)
+        self._group: anyio.abc.TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        for child in self._children:
+            self._group.start_soon(child.supervise)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        assert self._group is not None
+        self._group.cancel_scope.cancel()
+        await self._group.__aexit__(None, None, None)
+
+    @property
+    def pids(self) -> list[int]:
+        """Processes that live now."""
+        return [c.process.pid for c in self._children if c.process is not None and c.process.returncode is None]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every child has loaded."""
+        return all(child.ready.is_set() for child in self._children)
+
+    async def wait_ready(self) -> Mapping[str, object]:
+        """Wait until every child has loaded; what the first one says about itself."""
+        for child in self._children:
+            await child.ready.wait()
+        return self._children[0].about
+
+    @asynccontextmanager
+    async def call(self, method: str, body: object = None, payload: bytes | memoryview = b"") -> AsyncIterator[Replies]:
+        """Ask a free child; wait for one if none is. Leaving the block early cancels the call.
+
+        Raises (from the iterator): CallFailed, WorkerDied.
+        """
+        async with self._free:
+            child = await self._take_free()
+            async with child.call(method, body, payload) as replies:
+                yield replies
+
+    async def _take_free(self) -> _Child:
+        """A loaded child with a free place; its place is taken. A child that confirms a cancel late is passed over."""
+        while True:
+            for child in self._children:
+                if child.ready.is_set() and not child.free.locked():
+                    await child.free.acquire()
+                    return child
+            await asyncio.sleep(0.005)
