@@ -1,0 +1,342 @@
+"""The child that parses strangers' media with PyAV (FFmpeg inside); our end of it is ``decode.py``.
+
+Three things are taken from FFmpeg before it sees a byte: *names* (it gets an open file and may open no other: a
+playlist renamed to .mp3 would otherwise read files for its author), *choice* (only the demuxers and decoders below, of
+the several hundred it brings) and *resources* (memory, CPU time, files).
+
+Packets are decoded one by one, so that a damaged one costs its own milliseconds and not the rest of the recording.
+"""
+
+import math
+import os
+import resource
+import stat
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Final
+
+import av
+import av.error
+import av.filter
+import av.logging
+import msgspec
+import numpy as np
+
+from qasr.domain.audio import SAMPLE_RATE, MediaInfo, Pcm, RawFormat, to_ms
+from qasr.pipeline.decode import Block, Found, Job, Pcm2
+from qasr.workers.child import Answer, Cancelled, Refusal
+
+DEMUXERS: Final = (
+    "aac", "ac3", "aiff", "amr", "amrnb", "amrwb", "asf", "au", "avi", "caf", "flac", "flv", "live_flv", "matroska",
+    "webm", "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "mp3", "mpeg", "mpegts", "ogg", "wav", "w64", "s16le",
+)  # fmt: skip
+"""No playlist is among them (``concat``, ``hls``, ``dash``, ``sdp``), nor ``image2`` and the like."""
+DECODERS: Final = (
+    "aac", "aac_latm", "ac3", "alac", "amrnb", "amrwb", "libopencore_amrnb", "libopencore_amrwb", "eac3", "flac",
+    "g722", "g726", "g726le", "gsm", "gsm_ms", "libopus", "mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float",
+    "nellymoser", "opus","speex", "vorbis", "wmalossless", "wmapro", "wmav1", "wmav2", "wmavoice",
+    "adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms", "adpcm_swf", "pcm_alaw", "pcm_f32be", "pcm_f32le", "pcm_f64be",
+    "pcm_f64le", "pcm_mulaw", "pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le", "pcm_s32be", "pcm_s32le", "pcm_s8",
+    "pcm_u8", "pcm_bluray", "pcm_dvd",
+)  # fmt: skip
+"""None for video: probing would decode pictures to learn their format."""
+BETTER: Final = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
+"""FFmpeg's own AMR decoders drop the comfort noise that phones send in pauses; all that follows moves up."""
+OPTIONS: Final = {
+    "format_whitelist": ",".join(DEMUXERS),
+    "codec_whitelist": ",".join(DECODERS),
+    "protocol_whitelist": "none",  # there is no protocol of that name
+    "max_probe_packets": "4",  # 16-bit wav would be searched for DTS, which we do not read: 20 ms a file
+}
+
+LOWEST_RATE_HZ: Final = 4_000
+HIGHEST_RATE_HZ: Final = 192_000
+"""A file that claims 1 Hz grows 16 000-fold when it is resampled."""
+MOST_CHANNELS: Final = 8
+PADDING_MS: Final = 100
+"""Codecs fill their first and last frame: a recording of exactly the limit may decode to this much more."""
+FIRST_BLOCK: Final = 5 * SAMPLE_RATE
+BLOCK: Final = 10 * SAMPLE_RATE
+MOST_DAMAGE_BEFORE_SOUND: Final = 2_000
+"""Packets that may fail before the first that does not; then it is not audio."""
+MOST_FAILED_READS: Final = 16
+"""Reads in a row that may fail; the demuxer then stands still."""
+
+MEMORY: Final = 1536 * 2**20
+"""Bytes of address space above what the process has after loading. FFmpeg needs some 60 MB for any of our formats."""
+OPEN_FILES: Final = 32
+
+NOT_AUDIO: Final = "The audio format is illegal and cannot be opened."
+FAULTS: Final = (av.error.FFmpegError, OSError, EOFError, ValueError, IndexError, OverflowError, MemoryError)
+"""What PyAV raises about a bad file."""
+
+
+def factory(_config: Mapping[str, object]) -> "_Media":
+    """Lock this process up, and then decode."""
+    os.environ.clear()
+    sys.dont_write_bytecode = True
+    av.logging.set_level(None)
+    # `python -m` runs a second copy of child.py, and the copy knows only its own Refusal
+    vars(sys.modules["__main__"])["Refusal"] = Refusal
+    _confine()
+    return _Media()
+
+
+class _Media:
+    parallel = 1
+    about: Mapping[str, object] = {"ffmpeg": ".".join(map(str, av.library_versions["libavformat"]))}
+
+    def handle(self, _method: str, body: msgspec.Raw, _payload: bytes, cancelled: Cancelled) -> Iterator[Answer]:
+        job = msgspec.msgpack.decode(body, type=Job)
+        _grant_cpu(job.cpu_s)
+        return _decode(job, cancelled)
+
+
+def _confine() -> None:
+    """Limits that hold for the life of the process; it cannot raise them again."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    with suppress(OSError):  # only Linux tells, and only Linux enforces it
+        used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+
+
+def _grant_cpu(seconds: float) -> None:
+    """*seconds* more from now on; the kernel ends the process when they are used up."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + seconds), hard))
+
+
+def _decode(job: Job, cancelled: Cancelled) -> Iterator[Answer]:
+    """``Found``, then ``Block`` after ``Block``."""
+    sound = _Sound(job)
+    damaged = n_sent = 0
+    found = False
+    with _opened(job) as container:
+        stream = _audio_stream(container)
+        codec = _codec(stream)
+        packets = _Packets(container, stream)
+        for packet in packets:
+            if cancelled():
+                return
+            try:
+                for frame in codec.decode(packet):
+                    sound.take(frame, container.format.name, codec.name)
+            except FAULTS:
+                damaged += 1
+                if sound.info is None and damaged > MOST_DAMAGE_BEFORE_SOUND:
+                    break
+            if sound.info is not None and not found:
+                found = True
+                yield Found(sound.info), b""
+            if sound.n_waiting >= (BLOCK if n_sent else FIRST_BLOCK):
+                yield _answer(sound.block(), damaged + packets.n_failed)
+                n_sent += 1
+    if sound.info is None:
+        raise Refusal("undecodable", NOT_AUDIO)
+    sound.finish()
+    yield _answer(sound.block(), damaged + packets.n_failed)
+
+
+def _answer(pcm: Pcm2, damaged: int) -> Answer:
+    return Block(len(pcm), damaged), pcm.data.cast("B") if pcm.size else b""
+
+
+@contextmanager
+def _opened(job: Job) -> Iterator[Any]:
+    """The file of *job*, its container recognized."""
+    with _regular_file(job) as file:
+        format_name, options = (None, OPTIONS) if job.raw is None else ("s16le", OPTIONS | _raw_options(job.raw))
+        try:
+            container = av.open(file, format=format_name, options=options, metadata_errors="replace")
+        except FAULTS as error:
+            raise Refusal("undecodable", NOT_AUDIO) from error
+        with container:
+            yield container
+
+
+def _regular_file(job: Job) -> IO[bytes]:
+    try:  # without O_NONBLOCK a named pipe would keep us
+        file = os.fdopen(os.open(job.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    except OSError as error:
+        raise Refusal("undecodable", NOT_AUDIO) from error
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        file.close()
+        raise Refusal("undecodable", NOT_AUDIO)
+    if status.st_size > job.max_bytes:
+        file.close()
+        raise Refusal("too_large", f"The input audio is larger than {job.max_bytes} bytes.")
+    return file
+
+
+def _raw_options(raw: RawFormat) -> dict[str, str]:
+    return {"sample_rate": str(raw.rate_hz), "ch_layout": f"{raw.channels}c"}
+
+
+def _audio_stream(container: Any) -> Any:
+    """The first audio stream, its shape within bounds."""
+    if not container.streams.audio:
+        raise Refusal("no_audio_track", "The file has no audio track.")
+    stream = container.streams.audio[0]
+    context = stream.codec_context
+    if context is None or context.codec.name not in DECODERS:
+        raise Refusal("undecodable", NOT_AUDIO)
+    if context.sample_rate:
+        _check_shape(context.sample_rate, context.channels)
+    return stream
+
+
+def _codec(stream: Any) -> Any:
+    """What decodes the packets of *stream*, in this thread."""
+    codec = stream.codec_context
+    if codec.codec.name in BETTER:
+        codec = av.CodecContext.create(BETTER[codec.codec.name], "r")
+        codec.sample_rate = stream.codec_context.sample_rate
+        codec.layout = stream.codec_context.layout
+    codec.thread_count = 1
+    return codec
+
+
+def _check_shape(rate_hz: int, channels: int) -> None:
+    if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
+        raise Refusal(
+            "undecodable",
+            f"The audio has a sample rate of {rate_hz} Hz; {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz are supported.",
+        )
+    if channels > MOST_CHANNELS:
+        raise Refusal("undecodable", f"The audio has {channels} channels; at most {MOST_CHANNELS} are supported.")
+
+
+class _Packets:
+    """All packets of one stream, going on behind places that cannot be read; ends with the flushing one."""
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        self._container, self._stream = container, stream
+        self.n_failed = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        failed_in_a_row = 0
+        while failed_in_a_row < MOST_FAILED_READS:
+            try:
+                for packet in self._container.demux(self._stream):
+                    failed_in_a_row = 0
+                    yield packet
+            except FAULTS:
+                self.n_failed += 1
+                failed_in_a_row += 1
+            else:
+                return
+
+
+class _Sound:
+    """Frames of any kind in, 16 kHz out; counts what it gives against the limit."""
+
+    def __init__(self, job: Job) -> None:
+        self._channels, self._max_ms = job.channels, job.max_ms
+        self._resampler: _Resampler | None = None
+        self._waiting: list[Pcm2] = []
+        self._n_total = 0
+        self.n_waiting = 0
+        self.info: MediaInfo | None = None
+
+    def take(self, frame: Any, container: str, codec: str) -> None:
+        """Resample *frame*; the first one tells what the recording is."""
+        if frame.samples == 0:
+            return
+        shape = _shape(frame)
+        if self._resampler is None or self._resampler.shape != shape:
+            _check_shape(frame.sample_rate, frame.layout.nb_channels)
+            self._drain()
+            self._resampler = _Resampler(frame, mono=self._channels is None)
+        if self.info is None:
+            self._check_channels(frame.layout.nb_channels)
+            self.info = MediaInfo(
+                container=container, codec=codec, rate_hz=frame.sample_rate, channels=frame.layout.nb_channels
+            )
+        self._keep(self._resampler.push(frame))
+
+    def finish(self) -> None:
+        """No frame will follow."""
+        self._drain()
+
+    def block(self) -> Pcm2:
+        """All that is waiting, float32 ``[n_channels, n_samples]`` within [-1, 1]."""
+        n_channels = 1 if self._channels is None else len(self._channels)
+        pcm = np.concatenate([np.empty((n_channels, 0), np.float32), *self._waiting], axis=1)
+        self._waiting.clear()
+        self.n_waiting = 0
+        # a comparison with NaN is False, so that this one look finds all that is not a sample
+        if pcm.size and not (pcm.max() <= 1.0 and pcm.min() >= -1.0):
+            np.nan_to_num(pcm, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+            np.clip(pcm, -1.0, 1.0, out=pcm)
+        return pcm
+
+    def _check_channels(self, n_channels: int) -> None:
+        for channel in self._channels or ():
+            if not 0 <= channel < n_channels:
+                raise Refusal(
+                    "no_such_channel",
+                    f"channel_id {channel} does not exist: the audio has {n_channels} channel(s), counted from 0.",
+                )
+
+    def _drain(self) -> None:
+        if self._resampler is not None:
+            self._keep(self._resampler.push(None))
+            self._resampler = None
+
+    def _keep(self, parts: Iterator[Pcm2]) -> None:
+        for part in parts:
+            if self._channels is None:
+                kept = part
+            elif max(self._channels) < len(part):
+                kept = part[list(self._channels)]
+            else:  # the recording lost tracks on its way
+                kept = np.zeros((len(self._channels), part.shape[1]), np.float32)
+                for row, channel in enumerate(self._channels):
+                    if channel < len(part):
+                        kept[row] = part[channel]
+            self._waiting.append(kept)
+            self.n_waiting += kept.shape[1]
+            self._n_total += kept.shape[1]
+        if to_ms(self._n_total) > self._max_ms + PADDING_MS:
+            raise Refusal("too_long", f"The input audio is longer than {self._max_ms // 1000}s.")
+
+
+def _shape(frame: Any) -> tuple[int, str, str]:
+    return frame.sample_rate, frame.format.name, frame.layout.name
+
+
+class _Resampler:
+    """FFmpeg's own, for frames of one shape."""
+
+    def __init__(self, frame: Any, *, mono: bool) -> None:
+        self.shape = _shape(frame)
+        layout = "mono" if mono else frame.layout.name
+        graph = av.filter.Graph()
+        graph.threads = 1
+        graph.link_nodes(
+            graph.add_abuffer(
+                sample_rate=frame.sample_rate, format=frame.format, layout=frame.layout.name, time_base=frame.time_base
+            ),
+            # float inside is faster than s16; and without a limit on the matrix two equal tracks would add up to 1.41
+            graph.add("aresample", f"{SAMPLE_RATE}:internal_sample_fmt=fltp:rematrix_maxval=1"),
+            graph.add("aformat", f"sample_fmts=fltp:sample_rates={SAMPLE_RATE}:channel_layouts={layout}"),
+            graph.add("abuffersink"),
+        ).configure()
+        self._graph = graph
+
+    def push(self, frame: Any | None) -> Iterator[Pcm]:
+        """*frame* resampled, or at the end what the filter still holds; ``[n_channels, n_samples]``."""
+        if frame is not None:
+            frame.pts = None  # gaps and jumps of the clock are not our matter
+        self._graph.push(frame)
+        while True:
+            try:
+                yield self._graph.pull().to_ndarray()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
