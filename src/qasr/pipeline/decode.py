@@ -30,7 +30,7 @@ from qasr.domain.errors import InvalidParameter, NoAudioTrack, QasrError, TooLar
 from qasr.workers import CallFailed, Replies, WorkerDied, WorkerPool
 
 STALL_S: Final = 30.0
-"""Seconds of wall clock in which a child must give the next block; it needs some 20 ms. A slow reader does not count."""
+"""Seconds of wall clock in which a child must give the next block; it needs some 20 ms. Slow readers do not count."""
 CPU_S: Final = 20.0
 CPU_PER_AUDIO_S: Final = 0.02
 """CPU seconds that one call may use: so much for any file, and so much more for each second that its limit allows.
@@ -184,7 +184,7 @@ class Decoder:
 
         Args:
             path: a regular file. Its name says nothing: the format is recognized by content.
-            limits: what it may cost; longer recordings fail when the limit is reached, not before.
+            limits: what it may cost; a recording that is too long and does not say so fails when the limit is reached.
             channels: tracks to keep apart, from 0, in this order; None mixes all of them to one. The mix is
                 FFmpeg's, scaled so that it cannot clip: a track that is alone speaks at half its level, and two tracks
                 that are each other's negative cancel out; ask for one track of such a recording.
@@ -195,7 +195,7 @@ class Decoder:
             NoAudioTrack: a container without sound.
             InvalidParameter: a track in *channels* does not exist.
             TooLarge: more bytes than *limits* allow.
-            TooLong: only from ``DecodedStream.blocks``, or here when the first seconds exceed the limit.
+            TooLong: it says so itself; one that does not say it fails in ``DecodedStream.blocks``.
         """
         job = Job(
             path=os.path.abspath(os.fsencode(path)),  # noqa: PTH100, ASYNC240 - touches no disk

@@ -56,6 +56,8 @@ LOWEST_RATE_HZ: Final = 4_000
 HIGHEST_RATE_HZ: Final = 192_000
 """A file that claims 1 Hz grows 16 000-fold when it is resampled."""
 MOST_CHANNELS: Final = 8
+HONEST: Final = frozenset({"mov", "matroska", "flac", "ogg", "wav", "w64", "aiff", "caf", "asf"})
+"""Containers that say how long they are; the others are guessed at from their bit rate."""
 PADDING_MS: Final = 100
 """Codecs fill their first and last frame: a recording of exactly the limit may decode to this much more."""
 FIRST_BLOCK: Final = 5 * SAMPLE_RATE
@@ -118,6 +120,7 @@ def _decode(job: Job, cancelled: Cancelled) -> Iterator[Answer]:
     found = False
     with _opened(job) as container:
         stream = _audio_stream(container)
+        _check_claim(container, stream, job.max_ms)
         codec = _codec(stream)
         packets = _Packets(container, stream)
         for packet in packets:
@@ -189,6 +192,29 @@ def _audio_stream(container: Any) -> Any:
     if context.sample_rate:
         _check_shape(context.sample_rate, context.channels)
     return stream
+
+
+def _check_claim(container: Any, stream: Any, max_ms: int) -> None:
+    """Refuse at once what says itself that it is too long, before somebody recognizes it up to the limit.
+
+    Only a claim that is clearly above the limit counts, and of PCM only one that the file has bytes for: who writes wav
+    into a pipe does not know its length and claims the most.
+    """
+    if container.format.name.partition(",")[0] not in HONEST:
+        return
+    if stream.duration is not None and stream.time_base is not None:
+        claimed_ms = int(stream.duration * stream.time_base * 1000)
+    else:
+        claimed_ms = (container.duration or 0) // 1000
+    codec = stream.codec_context
+    if codec.name.startswith("pcm_") and claimed_ms * (codec.bit_rate or 0) > container.size * 8000:
+        return
+    if claimed_ms > max_ms + max_ms // 100 + 1000:
+        raise _too_long(max_ms)
+
+
+def _too_long(max_ms: int) -> Refusal:
+    return Refusal("too_long", f"The input audio is longer than {max_ms // 1000}s.")
 
 
 def _codec(stream: Any) -> Any:
@@ -267,7 +293,7 @@ class _Sound:
     def block(self) -> Pcm2:
         """All that is waiting, float32 ``[n_channels, n_samples]`` within [-1, 1]."""
         n_channels = 1 if self._channels is None else len(self._channels)
-        pcm = np.concatenate([np.empty((n_channels, 0), np.float32), *self._waiting], axis=1)
+        pcm = np.ascontiguousarray(np.concatenate([np.empty((n_channels, 0), np.float32), *self._waiting], axis=1))
         self._waiting.clear()
         self.n_waiting = 0
         # a comparison with NaN is False, so that this one look finds all that is not a sample
@@ -304,7 +330,7 @@ class _Sound:
             self.n_waiting += kept.shape[1]
             self._n_total += kept.shape[1]
         if to_ms(self._n_total) > self._max_ms + PADDING_MS:
-            raise Refusal("too_long", f"The input audio is longer than {self._max_ms // 1000}s.")
+            raise _too_long(self._max_ms)
 
 
 def _shape(frame: Any) -> tuple[int, str, str]:
@@ -323,9 +349,10 @@ class _Resampler:
             graph.add_abuffer(
                 sample_rate=frame.sample_rate, format=frame.format, layout=frame.layout.name, time_base=frame.time_base
             ),
+            # packed at the end: PyAV 18 reads a ninth plane of planar frames with eight, and crashes;
             # float inside is faster than s16; and without a limit on the matrix two equal tracks would add up to 1.41
             graph.add("aresample", f"{SAMPLE_RATE}:internal_sample_fmt=fltp:rematrix_maxval=1"),
-            graph.add("aformat", f"sample_fmts=fltp:sample_rates={SAMPLE_RATE}:channel_layouts={layout}"),
+            graph.add("aformat", f"sample_fmts=flt:sample_rates={SAMPLE_RATE}:channel_layouts={layout}"),
             graph.add("abuffersink"),
         ).configure()
         self._graph = graph
@@ -337,6 +364,7 @@ class _Resampler:
         self._graph.push(frame)
         while True:
             try:
-                yield self._graph.pull().to_ndarray()
+                frame = self._graph.pull()
+                yield frame.to_ndarray().reshape(frame.samples, -1).T
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
