@@ -1,0 +1,371 @@
+"""Strangers' addresses become files: whatever is behind a URL, under limits of scheme, address, size and time.
+
+The server stands in a network that its clients do not see, so an address is not only where to read but also a question
+that the network would answer. Therefore one door, ``_GuardedBackend``, resolves every host itself, looks at all that
+came out, and connects to the very address it looked at; a name that resolves differently the next moment gains nothing.
+URLs are taken apart once, here, and handed on in parts, so that no second parser can read them in another way.
+"""
+
+import ipaddress
+import os
+import re
+import socket
+import tempfile
+from asyncio import get_running_loop
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias
+from urllib.parse import quote, urljoin, urlsplit
+
+import anyio
+import anyio.to_thread
+import httpcore2
+
+from qasr import __version__
+from qasr.domain.errors import EngineFailed, FetchFailed, FetchRefused, FetchStatus, FetchTimeout, TooLarge
+
+LONGEST_URL: Final = 8 * 1024
+"""Characters; signed addresses have some 500."""
+WRITE_BYTES: Final = 1024 * 1024
+"""So much is gathered before a thread writes it to disk."""
+MOST_CONNECTIONS: Final = 64
+MOST_ADDRESSES: Final = 4
+"""Of one host that are tried."""
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+PATH_SAFE: Final = "/%:@!$&'()*+,;=~-._"
+QUERY_SAFE: Final = PATH_SAFE + "?"
+HEADERS: Final = (
+    (b"User-Agent", f"qasr/{__version__}".encode()),
+    (b"Accept", b"*/*"),
+    (b"Accept-Encoding", b"identity"),
+)
+
+NOT_PUBLIC: Final = "The address of the file is not one that this server may read."
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
+"""From a host and a port to addresses, as text."""
+
+GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
+"""All of IPv6 that is routed in public (IANA IPv6 address space)."""
+NAT64: Final = IPv6Network("64:ff9b::/96")
+"""IPv4 seen from networks that have IPv6 only (RFC 6052)."""
+SPECIAL: Final = (
+    IPv4Network("192.0.0.0/24"),  # protocol assignments, and a cloud's metadata (RFC 6890)
+    IPv4Network("192.88.99.0/24"),  # relays of 6to4 (RFC 7526)
+    IPv6Network("3fff::/20"),  # documentation (RFC 9637)
+)
+"""Not public either, though ``ipaddress`` of Python 3.11 has them for global."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchPolicy:
+    """What may be read, and how long it may take.
+
+    Public addresses may always be read. ``allow_hosts`` are names (``host``, or ``*.domain`` for all below it) that may
+    be read wherever they lead; ``allow_networks`` are private ranges that may be read.
+    """
+
+    allow_hosts: frozenset[str] = frozenset()
+    allow_networks: tuple[Network, ...] = ()
+    connect_timeout_s: float = 5.0
+    """For name and connection, and once more for TLS."""
+    total_timeout_s: float = 60.0
+    """For the whole download, redirects included."""
+    idle_timeout_s: float = 20.0
+    """Between two pieces of the answer."""
+    max_redirects: int = 3
+
+    def allows_host(self, host: str) -> bool:
+        """Whether *host* may be read wherever it leads."""
+        name = host.lower().rstrip(".")
+        return name in self.allow_hosts or any(
+            pattern.startswith("*.") and name.endswith(pattern[1:]) for pattern in self.allow_hosts
+        )
+
+    def allows_address(self, text: str) -> bool:
+        """Whether the address *text* may be connected to; IPv4 inside IPv6 is looked at as well."""
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return False
+        if isinstance(address, IPv6Address) and address.scope_id is not None:
+            return False
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        if any(address in network for network in self.allow_networks):
+            return True
+        return _is_public(address) and all(self.allows_address(str(inner)) for inner in _embedded(address))
+
+
+def _is_public(address: Address) -> bool:
+    if any(address in network for network in SPECIAL):
+        return False
+    if isinstance(address, IPv6Address):
+        return address in NAT64 or (address in GLOBAL_UNICAST and address.is_global and not address.is_multicast)
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _embedded(address: Address) -> Iterator[IPv4Address]:
+    """IPv4 addresses that packets to *address* may end at."""
+    if isinstance(address, IPv4Address):
+        return
+    if address.sixtofour is not None:
+        yield address.sixtofour
+    if address.teredo is not None:
+        yield from address.teredo
+    if address in NAT64:
+        yield IPv4Address(int(address) & 0xFFFF_FFFF)
+
+
+async def resolve_by_system(host: str, port: int) -> Sequence[str]:
+    """Ask the operating system."""
+    found = await get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(sockaddr[0]) for *_, sockaddr in found]
+
+
+class _GuardedBackend(httpcore2.AsyncNetworkBackend):
+    """Connects to addresses it has looked at, and to nothing else: no Unix sockets, no proxies."""
+
+    def __init__(self, policy: FetchPolicy, resolve: Resolve) -> None:
+        self._policy, self._resolve = policy, resolve
+        self._dialer = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        try:
+            with anyio.fail_after(timeout):
+                addresses = await self._checked(host, port)
+                return await self._first_of(addresses, port, local_address, socket_options)
+        except TimeoutError as late:
+            raise httpcore2.ConnectTimeout from late
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+    async def _checked(self, host: str, port: int) -> Sequence[str]:
+        try:
+            addresses = await self._resolve(host, port)
+        except (OSError, UnicodeError) as error:
+            raise httpcore2.ConnectError from error
+        if not self._policy.allows_host(host) and not all(map(self._policy.allows_address, addresses)):
+            raise FetchRefused(NOT_PUBLIC)
+        return list(dict.fromkeys(addresses))
+
+    async def _first_of(
+        self,
+        addresses: Sequence[str],
+        port: int,
+        local_address: str | None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None,
+    ) -> httpcore2.AsyncNetworkStream:
+        failure: Exception = httpcore2.ConnectError()
+        tried = addresses[:MOST_ADDRESSES]
+        for address in tried:
+            try:
+                return await self._dialer.connect_tcp(
+                    address,
+                    port,
+                    timeout=self._policy.connect_timeout_s / len(tried),
+                    local_address=local_address,
+                    socket_options=socket_options,
+                )
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+
+class Fetcher:
+    """Reads URLs into files; an async context manager.
+
+    Args:
+        policy: what may be read.
+        resolve: how names become addresses; for tests.
+    """
+
+    def __init__(self, policy: FetchPolicy, *, resolve: Resolve = resolve_by_system) -> None:
+        self._policy = policy
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=httpcore2.default_ssl_context(),  # reading the certificates takes 15 ms; once is enough
+            max_connections=MOST_CONNECTIONS,
+            max_keepalive_connections=0,  # an old connection may be closed just when it is used again
+            network_backend=_GuardedBackend(policy, resolve),
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pool.__aexit__(kind, error, trace)
+
+    @asynccontextmanager
+    async def fetch(self, url: str, directory: Path, *, max_bytes: int) -> AsyncIterator[Path]:
+        """The contents of *url* as a file in *directory*, readable by us alone; removed when the block is left.
+
+        Raises:
+            FetchRefused: it is not an address that this server may read.
+            FetchStatus: the origin answered with an error.
+            FetchTimeout: it took longer than the policy allows.
+            FetchFailed: no connection, a broken answer, too many redirects.
+            TooLarge: more than *max_bytes*.
+        """
+        descriptor, name = tempfile.mkstemp(dir=directory, prefix="fetched-")
+        path = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb", buffering=0) as file, _translated():
+                with anyio.fail_after(self._policy.total_timeout_s):
+                    await self._download(url, _Spool(file, max_bytes))
+            yield path
+        finally:
+            with suppress(FileNotFoundError):
+                path.unlink()  # noqa: ASYNC240 - no slower than the way to a thread
+
+    async def _download(self, url: str, spool: "_Spool") -> None:
+        """Follow *url* to the end and write what is there."""
+        for _ in range(self._policy.max_redirects + 1):
+            target, headers = _parse(url)
+            async with self._pool.stream("GET", target, headers=headers, extensions=self._timeouts()) as response:
+                location = _location(response)
+                if location is None:
+                    await _receive(response, spool)
+                    return
+            url = _joined(url, location)
+        raise FetchFailed("The address of the file redirects too often.")
+
+    def _timeouts(self) -> dict[str, dict[str, float]]:
+        policy = self._policy
+        idle_s = policy.idle_timeout_s
+        return {
+            "timeout": {
+                "connect": policy.connect_timeout_s,
+                "read": idle_s,
+                "write": idle_s,
+                "pool": policy.total_timeout_s,
+            }
+        }
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Errors of the network become ours; none of their texts is shown, for they may name addresses."""
+    try:
+        yield
+    except (httpcore2.TimeoutException, TimeoutError) as late:
+        raise FetchTimeout("The server of the file did not send it in time.") from late
+    except httpcore2.ConnectError as error:
+        raise FetchFailed("The server of the file could not be reached.") from error
+    except (httpcore2.NetworkError, httpcore2.ProtocolError, OSError) as error:
+        raise FetchFailed("The server of the file broke off, or its answer was malformed.") from error
+
+
+class _Spool:
+    """A file that may take so many bytes."""
+
+    def __init__(self, file: Any, max_bytes: int) -> None:
+        self._file, self._max_bytes = file, max_bytes
+        self._gathered = bytearray()
+        self._n_total = 0
+
+    def announce(self, n_bytes: int) -> None:
+        """So many are said to come."""
+        if n_bytes > self._max_bytes:
+            raise TooLarge(f"The input audio is larger than {self._max_bytes} bytes.")
+
+    async def add(self, data: bytes) -> None:
+        self._n_total += len(data)
+        self.announce(self._n_total)
+        self._gathered += data
+        if len(self._gathered) >= WRITE_BYTES:
+            await self.flush()
+
+    async def flush(self) -> None:
+        try:
+            await anyio.to_thread.run_sync(self._file.write, self._gathered)
+        except OSError as error:
+            raise EngineFailed("The server has no room for the file.") from error
+        self._gathered = bytearray()
+
+
+async def _receive(response: httpcore2.Response, spool: _Spool) -> None:
+    if not 200 <= response.status < 300:
+        raise FetchStatus(f"The server of the file answered with status {response.status}.", status=response.status)
+    headers = {name.lower(): value for name, value in response.headers}
+    if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"", b"identity"):
+        raise FetchFailed("The server of the file sent it compressed, though it was asked not to.")
+    if (length := headers.get(b"content-length", b"")).isdigit():
+        spool.announce(int(length))
+    async for data in response.aiter_stream():
+        await spool.add(data)
+    await spool.flush()
+
+
+def _location(response: httpcore2.Response) -> str | None:
+    """Where the answer sends us, if it does."""
+    if response.status not in REDIRECTS:
+        return None
+    for name, value in response.headers:
+        if name.lower() == b"location":
+            return value.decode("utf-8", errors="replace")
+    raise FetchFailed("The address of the file redirects to nowhere.")
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url.strip(" "), location)
+    except ValueError as error:
+        raise FetchRefused("The address of the file redirects to a malformed one.") from error
+
+
+def _parse(url: str) -> tuple[httpcore2.URL, list[tuple[bytes, bytes]]]:
+    """*url* in parts fit for the wire, and the headers to send.
+
+    Raises:
+        FetchRefused: not http(s), credentials inside, or malformed.
+    """
+    url = url.strip(" ")
+    if len(url) > LONGEST_URL:
+        raise FetchRefused(f"The address of the file is longer than {LONGEST_URL} characters.")
+    if re.search(r"[\x00-\x1f\x7f]", url):
+        raise FetchRefused("The address of the file has control characters.")
+    try:
+        parts = urlsplit(url)
+        host, port = _host(parts.hostname or ""), parts.port
+    except ValueError as error:  # UnicodeError of the host is one
+        raise FetchRefused("The address of the file is malformed.") from error
+    if parts.scheme not in ("http", "https"):
+        raise FetchRefused("Only http and https addresses can be read.")
+    if "@" in parts.netloc or "\\" in parts.netloc:
+        raise FetchRefused("The address of the file must not carry a user name or password.")
+    target = quote(parts.path, safe=PATH_SAFE) or "/"
+    if parts.query:
+        target += "?" + quote(parts.query, safe=QUERY_SAFE)
+    shown = f"[{host}]" if ":" in host else host
+    headers = [(b"Host", (shown if port is None else f"{shown}:{port}").encode("ascii")), *HEADERS]
+    return httpcore2.URL(scheme=parts.scheme, host=host, port=port, target=target), headers
+
+
+def _host(name: str) -> str:
+    """*name* in ASCII; ValueError if it cannot be one."""
+    if ":" in name:
+        address = IPv6Address(name)
+        if address.scope_id is not None:
+            raise ValueError("an address of one link")
+        return str(address)
+    host = name.encode("idna").decode("ascii")
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", host):
+        raise ValueError("not a host name")
+    return host
