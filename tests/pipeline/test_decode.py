@@ -151,6 +151,18 @@ class TestFormats:
         assert CLIP_MS == stream.duration_ms
         np.testing.assert_allclose(pcm[0], original, atol=1e-4)
 
+    @pytest.mark.parametrize(("magic", "frame"), [(b"#!AMR\n", b"\x7c"), (b"#!AMR-WB\n", b"\x7c")], ids=["nb", "wb"])
+    async def test_a_pause_on_the_phone_takes_its_time(
+        self, decoder: Decoder, tmp_path: Path, magic: bytes, frame: bytes
+    ) -> None:
+        """AMR sends empty frames while nobody speaks; what is said after them keeps its place."""
+        path = tmp_path / "pause.amr"
+        path.write_bytes(magic + 100 * frame)
+
+        stream, _ = await drained(decoder, path)
+
+        assert (2_000, 0) == (stream.duration_ms, stream.damaged_packets)
+
 
 class TestChannels:
     async def test_tracks_are_kept_apart_on_request(self, decoder: Decoder, media: Media, original: Pcm) -> None:
