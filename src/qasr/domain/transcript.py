@@ -1,6 +1,6 @@
 """What was heard: tokens, words, sentences, transcripts."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,10 @@ class Transcript:
     damaged_packets: int = 0
     """Packets of the media stream that could not be decoded and were skipped."""
 
-    speech_ms: int = field(default=0)
+    speech_ms: int = 0
+    """Length of all sentences."""
+    unused: tuple[str, ...] = ()
+    """Hints that the engine could not use."""
 
     @property
     def text(self) -> str:

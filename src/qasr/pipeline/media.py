@@ -81,8 +81,6 @@ def factory(_config: Mapping[str, object]) -> "_Media":
     os.environ.clear()
     sys.dont_write_bytecode = True
     av.logging.set_level(None)
-    # `python -m` runs a second copy of child.py, and the copy knows only its own Refusal
-    vars(sys.modules["__main__"])["Refusal"] = Refusal
     _confine()
     return _Media()
 

@@ -4,6 +4,13 @@
 A child's death fails the calls it was answering and nothing else; the pool starts another.
 """
 
+import os
+
 from qasr.workers.pool import CallFailed, Replies, WorkerDied, WorkerPool
 
-__all__ = ["CallFailed", "Replies", "WorkerDied", "WorkerPool"]
+__all__ = ["CallFailed", "Replies", "WorkerDied", "WorkerPool", "available_cpus"]
+
+
+def available_cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,162 @@
+"""The composition root: settings → engines → service → faces → ASGI application. The one file that knows every room."""
+
+import ipaddress
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Final
+
+import anyio
+import structlog
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+
+from qasr import catalogue
+from qasr.config import Settings
+from qasr.domain.errors import InvalidParameter
+from qasr.engines.registry import EnginesInLoading
+from qasr.faces import dashscope, health, openai, openapi
+from qasr.faces.http import Bodies, Keys, ReadToTheEnd, RequestIds, sleep_until_cancelled
+from qasr.faces.unknown import handlers
+from qasr.pipeline.decode import Decoder
+from qasr.pipeline.fetch import Fetcher, FetchPolicy
+from qasr.service import Service
+from qasr.storage.objects import Objects
+from qasr.storage.uploads import Uploads, server_secret
+from qasr.workers import available_cpus
+
+SWEEP_S: Final = 3600.0
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Service]:
+    """The service, for as long as the block lasts. Engines load beside it; ``service.problem`` tells how far."""
+    spool = settings.data_dir / "spool"
+    shutil.rmtree(spool, ignore_errors=True)  # left over from a crash: nobody can ask for it any more
+    spool.mkdir(parents=True, mode=0o700)
+    uploads = Uploads(
+        Objects.open(settings.store.url, settings.data_dir / "objects"),
+        server_secret(settings.data_dir),
+        max_bytes=settings.uploads.max_bytes,
+        keep=timedelta(hours=settings.uploads.keep_hours),
+        policy_s=settings.uploads.policy_s,
+    )
+    fetch = FetchPolicy(
+        allow_hosts=frozenset(settings.fetch.allow_hosts),
+        allow_networks=settings.fetch.allow_networks,
+        connect_timeout_s=settings.fetch.connect_timeout_s,
+        total_timeout_s=settings.fetch.total_timeout_s,
+        idle_timeout_s=settings.fetch.idle_timeout_s,
+        max_redirects=settings.fetch.max_redirects,
+    )
+    async with AsyncExitStack() as stack:
+        group = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(group.cancel_scope.cancel)
+        engines = EnginesInLoading()
+        group.start_soon(
+            partial(
+                engines.hold,
+                settings.engines.default,
+                _engine_settings(settings),
+                queue_audio_s=settings.engines.queue_audio_s,
+                aligners=settings.engines.aligners,
+            )
+        )
+        group.start_soon(sleep_until_cancelled, SWEEP_S, uploads.sweep)
+        processes = settings.engines.decoders or min(available_cpus() + 1, 4)
+        decoder = await stack.enter_async_context(Decoder(processes=processes))
+        fetcher = await stack.enter_async_context(Fetcher(fetch))
+        yield Service(engines=engines, decoder=decoder, fetcher=fetcher, uploads=uploads, spool=spool)
+
+
+def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:
+    """What each engine's factory gets: its section of the settings, as text; an engine chooses what is not set."""
+    return {
+        name: {key: str(value) for key, value in section.model_dump().items() if value}
+        for name, section in (("moonshine", settings.moonshine), ("scripted", settings.scripted))
+    }
+
+
+def build(settings: Settings) -> Starlette:
+    """The ASGI application.
+
+    Raises:
+        InvalidParameter: the settings would let strangers in.
+    """
+    check_exposure(settings)
+    keys = Keys(settings.auth.keys)
+    bodies = Bodies(largest=settings.server.max_body_bytes, together=settings.server.max_bodies_bytes)
+    names = catalogue.built_in()
+    holder: list[Service] = []
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with running(settings) as service:
+            holder.append(service)
+            yield
+            holder.clear()
+
+    def service() -> Service:
+        return holder[0]
+
+    context = dashscope.Context(
+        service=service,
+        catalogue=names,
+        keys=keys,
+        bodies=bodies,
+        external_url=settings.server.external_url,
+        answer_s=settings.server.answer_s,
+        spool=settings.data_dir / "spool",
+    )
+    routes: list[BaseRoute] = [
+        *health.routes(service),
+        *dashscope.routes(context),
+        *openai.routes(
+            openai.Context(
+                service=service,
+                catalogue=names,
+                keys=keys,
+                bodies=bodies,
+                answer_s=settings.server.answer_s,
+                spool=settings.data_dir / "spool",
+            )
+        ),
+        *openapi.routes(),
+    ]
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers())
+    app.router.redirect_slashes = False  # a redirected POST loses its body in many clients; see faces/http.py
+    app.add_middleware(ReadToTheEnd, most_bytes=settings.server.max_body_bytes)
+    app.add_middleware(RequestIds)
+    return app
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to listen to the world without a key.
+
+    Raises:
+        InvalidParameter: with what to do.
+    """
+    if settings.auth.keys or is_loopback(settings.server.host):
+        return
+    raise InvalidParameter(
+        f"binding to {settings.server.host} without an API key would let anybody in. Set one, for example\n"
+        "  QASR_AUTH__KEYS=sk-$(openssl rand -hex 16)\n"
+        "or bind to this machine only with --host 127.0.0.1."
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches *host*."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+__all__ = ["build", "check_exposure", "is_loopback", "running"]

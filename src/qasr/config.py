@@ -1,0 +1,230 @@
+"""Settings: defaults < ``qasr.toml`` < environment ``QASR_SECTION__KEY`` < flags.
+
+Read once, at the start; the rest of the house gets the piece it needs as an argument. Unknown names in the file are
+errors and unknown variables are warned about, so that a misspelled limit does not pass for a set one. ``origins`` tells
+``qasr doctor`` where each value came from.
+"""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from qasr.domain.errors import InvalidParameter
+
+CONFIG_FILE: Final = "qasr.toml"
+
+
+def _split(value: object) -> object:
+    """``a, b`` as people write it in an environment variable."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Server(_Section):
+    """Where we listen and how much we take at once."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    external_url: str | None = None
+    """The base that clients reach us by, for addresses that we hand out; None: taken from each request."""
+    max_body_bytes: int = Field(default=40 * 1024**2, gt=0)
+    """Largest JSON body."""
+    max_bodies_bytes: int = Field(default=1024**3, gt=0)
+    """All request bodies in memory together; beyond it requests are told to come later."""
+    answer_s: float = Field(default=300.0, gt=0)
+    """Longest time for a synchronous answer (the documented 300 s)."""
+
+
+class Auth(_Section):
+    """Who may ask. Without keys, anybody on this machine may; other binds need keys."""
+
+    keys: Annotated[tuple[str, ...], NoDecode] = ()
+
+    _split_keys = field_validator("keys", mode="before")(_split)
+
+
+class Fetch(_Section):
+    """Which addresses we read recordings from. Private ranges are refused unless allowed here."""
+
+    allow_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    total_timeout_s: float = Field(default=120.0, gt=0)
+    idle_timeout_s: float = Field(default=20.0, gt=0)
+    max_redirects: int = Field(default=3, ge=0, le=20)
+
+    _split_hosts = field_validator("allow_hosts", mode="before")(_split)
+
+    @field_validator("allow_networks", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        value = _split(value)
+        return (
+            [ipaddress.ip_network(v) if isinstance(v, str) else v for v in value] if isinstance(value, list) else value
+        )
+
+
+class Store(_Section):
+    """Where recordings and results lie; None: ``objects`` under the data directory."""
+
+    url: str | None = None
+
+
+class Uploads(_Section):
+    """Files that clients send before they name them as ``oss://``."""
+
+    max_bytes: int = Field(default=1024**3, gt=0)
+    """The documented 1 GB."""
+    keep_hours: float = Field(default=48.0, gt=0)
+    """The documented 48 hours."""
+    policy_s: int = Field(default=300, gt=0)
+    """How long an upload may start after the policy was handed out."""
+
+
+class Engines(_Section):
+    """Which engine hears."""
+
+    default: str = "auto"
+    """``auto`` or the name of an entry point of the group ``qasr.engines``."""
+    queue_audio_s: float = Field(default=3600.0, gt=0)
+    """Seconds of audio that may wait for an engine per class; beyond it requests are told to come later."""
+    decoders: int = Field(default=0, ge=0)
+    """Processes that parse media; 0: one per processor, at most 4."""
+    aligners: int = Field(default=1, ge=1)
+    """Processes that find word times."""
+
+
+class Moonshine(_Section):
+    """The embedded English engine."""
+
+    threads: int = Field(default=0, ge=0)
+    """0: one per processor."""
+
+
+class Scripted(_Section):
+    """The deterministic engine for tests and load."""
+
+    latency_ms: int = Field(default=0, ge=0)
+    text: str = ""
+    slots: int = Field(default=4, ge=1)
+
+
+class Logging(_Section):
+    """What is told on standard error."""
+
+    level: str = "info"
+    json_lines: bool = False
+
+
+class Settings(BaseSettings):
+    """All settings. Frozen: nothing changes while we run."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="QASR_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
+    )
+
+    data_dir: Path = Path("data")
+    """Everything that we keep lies under it."""
+    server: Server = Server()
+    auth: Auth = Auth()
+    fetch: Fetch = Fetch()
+    store: Store = Store()
+    uploads: Uploads = Uploads()
+    engines: Engines = Engines()
+    moonshine: Moonshine = Moonshine()
+    scripted: Scripted = Scripted()
+    log: Logging = Logging()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - we read no .env file
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - nor a secrets directory
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags (given to the constructor) win, then the environment, then the file."""
+        assert isinstance(init_settings, InitSettingsSource)
+        values = dict(init_settings.init_kwargs)
+        file = values.pop("config_file", None)
+        flags = InitSettingsSource(settings_cls, values)
+        return flags, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+
+def load(flags: Mapping[str, Any] | None = None, *, config_file: Path | None = None) -> Settings:
+    """The settings in force.
+
+    Args:
+        flags: nested values that win over all others, such as ``{"server": {"port": 9000}}``.
+        config_file: a TOML file; default: ``qasr.toml`` in the working directory, if there is one.
+
+    Raises:
+        InvalidParameter: a value is wrong or a name is unknown; the message names each.
+    """
+    if config_file is not None and not config_file.is_file():
+        raise InvalidParameter(f"there is no settings file {config_file}")
+    try:
+        return Settings(config_file=config_file or Path(CONFIG_FILE), **(flags or {}))  # type: ignore[call-arg]
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InvalidParameter(f"settings: {problems}") from error
+
+
+def unknown_environment() -> list[str]:
+    """Variables that look like ours but are no setting: most likely misspelled; the program says so at its start."""
+    known = {"QASR_" + path.replace(".", "__").upper() for path, _ in walk(Settings.model_construct())}
+    return sorted(name for name in os.environ if name.startswith("QASR_") and name.upper() not in known)
+
+
+def walk(settings: BaseModel, prefix: str = "") -> list[tuple[str, Any]]:
+    """Each setting as ``(section.key, value)``."""
+    found: list[tuple[str, Any]] = []
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        found += walk(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else [(prefix + name, value)]
+    return found
+
+
+def origins(settings: Settings, flags: Mapping[str, Any], config_file: Path | None) -> dict[str, str]:
+    """Where each value came from: ``flag``, ``environment``, ``file`` or ``default``."""
+    file = TomlConfigSettingsSource(Settings, config_file or Path(CONFIG_FILE))()
+    found: dict[str, str] = {}
+    for path, _ in walk(settings):
+        keys = path.split(".")
+        if _holds(flags, keys):
+            found[path] = "flag"
+        elif "QASR_" + "__".join(keys).upper() in os.environ:
+            found[path] = "environment"
+        else:
+            found[path] = "file" if _holds(file, keys) else "default"
+    return found
+
+
+def _holds(values: Mapping[str, Any], keys: list[str]) -> bool:
+    node: Any = values
+    for key in keys:
+        if not isinstance(node, Mapping) or key not in node:
+            return False
+        node = node[key]
+    return True

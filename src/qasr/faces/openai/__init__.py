@@ -1,0 +1,8 @@
+"""OpenAI's interfaces: chat completions with ``input_audio``, ``audio/transcriptions``, model lists.
+
+Served under ``/compatible-mode/v1`` (the vendor's own address) and ``/v1`` (where other clients look).
+"""
+
+from qasr.faces.openai.routes import Context, routes
+
+__all__ = ["Context", "routes"]

@@ -1,0 +1,135 @@
+"""The OpenAPI document, generated from the wire types, and a page that shows it without anything from outside."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from qasr import __version__
+from qasr.faces.dashscope import wire as native
+from qasr.faces.openai import wire as openai
+
+_REFERENCES: Final = "#/components/schemas/{name}"
+_FORM_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "file": {"type": "string", "format": "binary"},
+    "model": {"type": "string", "example": "whisper-1"},
+    "language": {"type": "string"},
+    "prompt": {"type": "string"},
+    "response_format": {"type": "string", "enum": ["json", "text", "srt", "verbose_json", "vtt"], "default": "json"},
+    "timestamp_granularities[]": {"type": "array", "items": {"type": "string", "enum": ["word", "segment"]}},
+    "include[]": {"type": "array", "items": {"type": "string", "enum": ["logprobs"]}},
+    "temperature": {"type": "number"},
+    "stream": {"type": "boolean", "default": False},
+}
+
+
+def routes() -> list[BaseRoute]:
+    """The document and its page."""
+
+    async def document(_request: Request) -> Response:
+        return Response(msgspec.json.encode(openapi()), media_type="application/json")
+
+    async def page(_request: Request) -> Response:
+        return HTMLResponse((files(__package__) / "docs.html").read_text(encoding="utf-8"))
+
+    return [Route("/openapi.json", document), Route("/docs", page)]
+
+
+@cache
+def openapi() -> Mapping[str, Any]:
+    """OpenAPI 3.1."""
+    named: dict[str, type[msgspec.Struct]] = {
+        "ChatRequest": openai.ChatRequest,
+        "ChatCompletion": openai.ChatCompletion,
+        "Chunk": openai.Chunk,
+        "ModelList": openai.ModelList,
+        "OpenaiModelEntry": openai.ModelEntry,
+        "Transcription": openai.Transcription,
+        "VerboseTranscription": openai.VerboseTranscription,
+        "OpenaiFailure": openai.Failure,
+        "GenerationRequest": native.GenerationRequest,
+        "GenerationAnswer": native.GenerationAnswer,
+        "FunAnswer": native.FunAnswer,
+        "UploadPolicyAnswer": native.UploadPolicyAnswer,
+        "ModelsAnswer": native.ModelsAnswer,
+        "NativeFailure": native.Failure,
+    }
+    (*schemas,), components = msgspec.json.schema_components(named.values(), ref_template=_REFERENCES)
+    schema = dict(zip(named, schemas, strict=True))
+    chat = _operation(
+        "Recognize a recording (OpenAI chat completions with input_audio)",
+        _json(schema["ChatRequest"]),
+        {"application/json": {"schema": schema["ChatCompletion"]}, "text/event-stream": {"schema": schema["Chunk"]}},
+        schema["OpenaiFailure"],
+    )
+    transcribe = _operation(
+        "Recognize an uploaded file (OpenAI audio transcriptions)",
+        {"multipart/form-data": {"schema": _form()}},
+        {
+            "application/json": {"schema": {"anyOf": [schema["Transcription"], schema["VerboseTranscription"]]}},
+            "text/plain": {"schema": {"type": "string"}},
+        },
+        schema["OpenaiFailure"],
+    )
+    generate = _operation(
+        "Recognize a recording (DashScope; X-DashScope-SSE: enable streams)",
+        _json(schema["GenerationRequest"]),
+        _json({"anyOf": [schema["GenerationAnswer"], schema["FunAnswer"]]}),
+        schema["NativeFailure"],
+    )
+    models = _operation("Model names", None, _json(schema["ModelList"]), schema["OpenaiFailure"])
+    paths: dict[str, Any] = {}
+    for root in ("/compatible-mode/v1", "/v1"):
+        paths[f"{root}/chat/completions"] = {"post": chat}
+        paths[f"{root}/audio/transcriptions"] = {"post": transcribe}
+        paths[f"{root}/models"] = {"get": models}
+    paths["/api/v1/services/aigc/multimodal-generation/generation"] = {"post": generate}
+    policy = _operation(
+        "Permission to upload a file", None, _json(schema["UploadPolicyAnswer"]), schema["NativeFailure"]
+    )
+    policy["parameters"] = [_query("action", "getPolicy"), _query("model", "qwen3-asr-flash")]
+    paths["/api/v1/uploads"] = {"get": policy}
+    paths["/api/v1/models"] = {
+        "get": _operation("Model names", None, _json(schema["ModelsAnswer"]), schema["NativeFailure"])
+    }
+    for path, text in (("/livez", "The process answers"), ("/readyz", "Requests can be served")):
+        paths[path] = {"get": {"summary": text, "security": [], "responses": {"200": {"description": "yes"}}}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "qasr", "version": __version__, "description": "Self-hosted speech-to-text."},
+        "security": [{"bearer": []}],
+        "paths": paths,
+        "components": {"schemas": components, "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
+    }
+
+
+def _json(schema: object) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def _query(name: str, example: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": True, "schema": {"type": "string"}, "example": example}
+
+
+def _form() -> dict[str, Any]:
+    return {"type": "object", "required": ["file", "model"], "properties": _FORM_FIELDS}
+
+
+def _operation(
+    summary: str, body: dict[str, Any] | None, answer: dict[str, Any], failure: dict[str, Any]
+) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "summary": summary,
+        "responses": {
+            "200": {"description": "done", "content": answer},
+            "default": {"description": "an error in this dialect's shape", "content": _json(failure)},
+        },
+    }
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": body}
+    return operation

@@ -1,0 +1,275 @@
+"""The door that all faces knock on: a source and options in, sentences out.
+
+It fetches, checks that what was asked can be done at all, sees to limits and deadlines, and makes sure that a face
+meets ``QasrError`` alone.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, assert_never
+
+import anyio
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from qasr.domain.audio import BytesSource, FileSource, MediaLimits, RawFormat, Source, UrlSource
+from qasr.domain.errors import (
+    DeadlineExceeded,
+    EngineFailed,
+    InvalidParameter,
+    QasrError,
+    TooLarge,
+    Undecodable,
+    UnsupportedLanguage,
+    UnsupportedOption,
+)
+from qasr.domain.options import RecognitionOptions
+from qasr.domain.transcript import Sentence, Transcript
+from qasr.engines.base import Capabilities
+from qasr.engines.registry import EnginesInLoading, LoadedEngines
+from qasr.engines.slots import Lane
+from qasr.pipeline.decode import DecodedStream, Decoder
+from qasr.pipeline.fetch import Fetcher
+from qasr.pipeline.recorded import Turn, transcription
+from qasr.pipeline.segment import SegmentPolicy
+from qasr.storage.uploads import SCHEME, Uploads
+
+WHOLE_MS: Final = 600_000
+"""Recordings of models with at most this limit are decoded whole before the first word is answered: what is too long or
+broken gets its status, and the parser is free for the next. 10 minutes are 38 MB."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """All that a face knows about one recognition."""
+
+    source: Source
+    options: RecognitionOptions
+    limits: MediaLimits
+    owner: str
+    """Who asks; a hash of the key."""
+    languages: frozenset[str] | None = None
+    """Codes that the asked model knows; None: any."""
+    raw: RawFormat | None = None
+    lane: Lane = Lane.SYNC
+    policy: Callable[[SegmentPolicy], SegmentPolicy] = lambda policy: policy
+    """Changes to how the recording is cut."""
+    deadline_s: float | None = None
+
+
+class Listening:
+    """A recognition under way."""
+
+    def __init__(
+        self, engine: Capabilities, order: Order, stream: DecodedStream, heard: AsyncIterator[tuple[Sentence, ...]]
+    ) -> None:
+        self.capabilities = engine
+        self.unused = ("context",) if order.options.hints.context and not engine.context else ()
+        """Hints of the order that this engine cannot use; the text is as good as without them."""
+        self._stream, self._heard = stream, heard
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine that hears."""
+        return self.capabilities.name
+
+    async def sentences(self) -> AsyncIterator[Sentence]:
+        """Sentences as their segments are finished, in order of time."""
+        async for sentences in self._heard:
+            for sentence in sentences:
+                yield sentence
+
+    @property
+    def duration_ms(self) -> int:
+        """Length of what was decoded; final when ``sentences`` has ended."""
+        return self._stream.duration_ms
+
+    @property
+    def damaged_packets(self) -> int:
+        """Packets that were skipped; final when ``sentences`` has ended."""
+        return self._stream.damaged_packets
+
+
+class Service:
+    """Recognizes recordings."""
+
+    def __init__(
+        self, *, engines: EnginesInLoading, decoder: Decoder, fetcher: Fetcher, uploads: Uploads, spool: Path
+    ) -> None:
+        self._engines, self._decoder, self._fetcher = engines, decoder, fetcher
+        self.uploads, self._spool = uploads, spool
+
+    @property
+    def problem(self) -> str | None:
+        """Why requests cannot be served now; None if they can."""
+        return self._engines.problem or (None if self._decoder.is_ready else "the media decoders are starting")
+
+    async def capabilities(self) -> Capabilities:
+        """What the loaded engine can do.
+
+        Raises:
+            EngineUnavailable: none could be loaded.
+        """
+        return (await self._engines.get()).slots.capabilities
+
+    @asynccontextmanager
+    async def listen(self, order: Order) -> AsyncIterator[Listening]:
+        """Recognize; leaving the block early stops all work for it.
+
+        Raises:
+            QasrError: nothing else.
+        """
+        started = time.monotonic()
+        try:
+            with anyio.fail_after(order.deadline_s):
+                engines = await self._engines.get()
+                _check_feasible(order, engines)
+                async with (
+                    self._recording(order) as path,
+                    self._decoder.decode(
+                        path, limits=order.limits, channels=order.options.channels, raw=order.raw
+                    ) as stream,
+                ):
+                    blocks = stream.blocks()
+                    if order.limits.max_ms <= WHOLE_MS:
+                        blocks = _replay([block async for block in blocks])
+                    policy = order.policy(SegmentPolicy(longest_ms=int(engines.slots.capabilities.longest_s * 1000)))
+                    turn = Turn(lane=order.lane, owner=order.owner)
+                    async with transcription(blocks, order.options, engines, policy, turn) as heard:
+                        listening = Listening(engines.slots.capabilities, order, stream, heard)
+                        yield listening
+                        log.info(
+                            "recognized",
+                            engine=engines.name,
+                            audio_s=listening.duration_ms / 1000,
+                            wall_s=round(time.monotonic() - started, 3),
+                            damaged_packets=listening.damaged_packets,
+                        )
+        except TimeoutError as error:
+            raise DeadlineExceeded("The request was not answered in time.") from error
+        except BaseExceptionGroup as group:
+            raise _single(group) from group
+
+    async def transcribe(self, order: Order) -> Transcript:
+        """Recognize to the end.
+
+        Raises:
+            QasrError: nothing else.
+        """
+        async with self.listen(order) as listening:
+            sentences = tuple([sentence async for sentence in listening.sentences()])
+            return Transcript(
+                sentences=sentences,
+                duration_ms=listening.duration_ms,
+                engine=listening.engine,
+                language=next((s.language for s in sentences), order.options.hints.language),
+                damaged_packets=listening.damaged_packets,
+                unused=listening.unused,
+                speech_ms=sum(s.end_ms - s.begin_ms for s in sentences),
+            )
+
+    @asynccontextmanager
+    async def _recording(self, order: Order) -> AsyncIterator[Path]:
+        """The recording as a local file, removed afterwards if it is ours."""
+        match order.source:
+            case FileSource(path=path):
+                if path.stat().st_size > order.limits.max_bytes:
+                    raise _too_large(order.limits)
+                yield path
+            case BytesSource(data=data):
+                if not data:
+                    raise Undecodable("The audio is empty.")
+                if len(data) > order.limits.max_bytes:
+                    raise _too_large(order.limits)
+                with self._spooled() as path:
+                    await anyio.to_thread.run_sync(path.write_bytes, data)
+                    yield path
+            case UrlSource(url=url) if url.startswith(SCHEME):
+                with self._spooled() as path:
+                    await self.uploads.fetch(url, order.owner, path, max_bytes=order.limits.max_bytes)
+                    yield path
+            case UrlSource(url=url):
+                async with self._fetcher.fetch(url, self._spool, max_bytes=order.limits.max_bytes) as path:
+                    yield path
+            case unreachable:
+                assert_never(unreachable)
+
+    def _spooled(self) -> "SpooledFile":
+        return SpooledFile(self._spool)
+
+
+class SpooledFile:
+    """A fresh file name in *folder*; the file is removed at the end of the block."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / secrets.token_hex(16)
+
+    def __enter__(self) -> Path:
+        os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        return self.path
+
+    def __exit__(self, *exc: object) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+async def _replay(blocks: list[npt.NDArray[np.float32]]) -> AsyncIterator[npt.NDArray[np.float32]]:
+    for block in blocks:
+        yield block
+
+
+def _too_large(limits: MediaLimits) -> TooLarge:
+    return TooLarge(f"The audio exceeds the limit of {limits.max_bytes / 1024**2:g} MB.")
+
+
+def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error that tells a client most; task groups wrap."""
+    leaves: list[BaseException] = []
+    rest: list[BaseException] = [group]
+    while rest:
+        error = rest.pop()
+        if isinstance(error, BaseExceptionGroup):
+            rest += error.exceptions
+        else:
+            leaves.append(error)
+    ours = [error for error in leaves if isinstance(error, QasrError)]
+    if ours:
+        return ours[0]
+    if all(isinstance(error, TimeoutError) for error in leaves):
+        return DeadlineExceeded("The request was not answered in time.")
+    log.error("recognition_failed", errors=[repr(error) for error in leaves], exc_info=group)
+    return EngineFailed("The recognition failed for a reason of our own.")
+
+
+def _check_feasible(order: Order, engines: LoadedEngines) -> None:
+    """Refuse by name what the loaded engine cannot do, with the remedy."""
+    capabilities, options = engines.slots.capabilities, order.options
+    language = options.hints.language
+    if language is not None and order.languages is not None and language not in order.languages:
+        raise InvalidParameter(f"Language {language!r} is not supported by this model.", parameter="language")
+    if language is not None and capabilities.languages is not None and language not in capabilities.languages:
+        heard = ", ".join(sorted(capabilities.languages))
+        raise UnsupportedLanguage(
+            f"The loaded engine {capabilities.name!r} recognizes {heard} only; for {language!r} load another engine "
+            "(QASR_ENGINES__DEFAULT, see the list of engines in the documentation).",
+            parameter="language",
+        )
+    wanted = {
+        "inverse text normalization": (options.itn, capabilities.itn),
+        "hotwords": (bool(options.hints.hotwords), capabilities.hotwords),
+        "speaker diarization": (options.speakers, False),
+        "emotion": (options.emotion, capabilities.emotion),
+    }
+    for name, (asked, able) in wanted.items():
+        if asked and not able:
+            raise UnsupportedOption(
+                f"The loaded engine {capabilities.name!r} has no {name}; leave the option out or load an engine "
+                "that has it (QASR_ENGINES__DEFAULT)."
+            )

@@ -1,0 +1,88 @@
+"""The object store: recordings and results under names that the server makes. A local folder or, by URL, S3.
+
+Clients' file names never become paths: keys are checked against ``_KEY`` before they reach the store.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, NotFoundError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from qasr.domain.errors import AccessDenied, NotFound
+
+_KEY: Final = re.compile(r"^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,500}$")
+
+
+class Objects:
+    """Bytes by key."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    @classmethod
+    def open(cls, url: str | None, folder: Path) -> "Objects":
+        """The store at *url*, or *folder* on this machine."""
+        if url is not None:
+            return cls(from_url(url))
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(LocalStore(folder, automatic_cleanup=True))
+
+    async def put(self, key: str, path: Path) -> None:
+        """Store the file at *path* as a new object.
+
+        Raises:
+            AccessDenied: the key is taken.
+        """
+        try:
+            await obstore.put_async(self._store, _checked(key), path, mode="create")
+        except AlreadyExistsError as error:
+            raise AccessDenied("The object exists already and may not be overwritten.") from error
+
+    async def get_to(self, key: str, path: Path) -> None:
+        """Write the object into the file *path*.
+
+        Raises:
+            NotFound: no object has this key.
+        """
+        try:
+            result = await obstore.get_async(self._store, _checked(key))
+        except (NotFoundError, FileNotFoundError) as error:
+            raise NotFound("The file does not exist or has expired.") from error
+        with path.open("wb") as file:
+            async for chunk in result.stream():
+                file.write(chunk)
+
+    async def size(self, key: str) -> int:
+        """Bytes of the object.
+
+        Raises:
+            NotFound: no object has this key.
+        """
+        try:
+            return int((await obstore.head_async(self._store, _checked(key)))["size"])
+        except (NotFoundError, FileNotFoundError) as error:
+            raise NotFound("The file does not exist or has expired.") from error
+
+    async def delete(self, key: str) -> None:
+        """Remove the object; nothing happens if there is none."""
+        with suppress(NotFoundError, FileNotFoundError):
+            await obstore.delete_async(self._store, _checked(key))
+
+    async def older_than(self, prefix: str, moment: datetime) -> AsyncIterator[str]:
+        """Keys under *prefix* that were last written before *moment*."""
+        async for batch in obstore.list(self._store, prefix=prefix):
+            for meta in batch:
+                if meta["last_modified"] < moment:
+                    yield meta["path"]
+
+
+def _checked(key: str) -> str:
+    if not _KEY.match(key):
+        raise NotFound("The file does not exist or has expired.")
+    return key
