@@ -44,7 +44,10 @@ async def test_answers_have_the_length_and_order_of_the_batch(recognizer: Recogn
 
 
 async def test_a_batch_is_worth_its_parts(recognizer: Recognizer, clips: list[Request]) -> None:
-    """How the scheduler groups segments does not show in the text."""
+    """How the scheduler groups segments does not show in the text of clear speech.
+
+    Where an engine quantizes over the whole batch, doubtful words may go one way or the other.
+    """
     together = await recognizer.recognize(clips)
     alone = [(await recognizer.recognize([clip]))[0] for clip in clips]
 

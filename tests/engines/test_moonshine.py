@@ -228,6 +228,14 @@ async def test_a_killed_child_fails_its_call_and_is_replaced(engine: Recognizer,
     assert ["In being comparatively modern."] == [one.text for one in heard]
 
 
+@pytest.mark.parametrize("threads", ["0", "-1", "all"])
+async def test_nonsense_threads_are_refused(threads: str) -> None:
+    """An engine that could never answer is not started."""
+    with pytest.raises(ValueError, match=r"out of range|invalid literal"):
+        async with moonshine.factory({"threads": threads}):
+            pass
+
+
 async def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The operator is told what to install; the registry takes the next engine."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)

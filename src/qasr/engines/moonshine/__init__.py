@@ -5,7 +5,6 @@ vocabulary. The model lives in a child: decoding holds memory and cores that the
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -19,7 +18,7 @@ from qasr.engines.base import Capabilities, Recognizer, Request
 from qasr.engines.moonshine import assets
 from qasr.engines.moonshine.host import Heard
 from qasr.engines.moonshine.tokenizer import text_of
-from qasr.workers import CallFailed, WorkerDied, WorkerPool
+from qasr.workers import CallFailed, WorkerDied, WorkerPool, available_cpus
 
 LARGEST_BATCH: Final = 8
 """A row of a step costs 3.2 ms alone, 1.45 ms among 8 and 1.4 ms among 16, whose answers come later; measured."""
@@ -78,8 +77,11 @@ async def factory(settings: Mapping[str, str]) -> AsyncIterator[Recognizer]:
 
     Raises:
         EngineUnavailable: the model's package is missing or changed, or it does not load.
+        ValueError: ``threads`` is not a number, or out of range.
     """
-    threads = int(settings.get("threads", len(os.sched_getaffinity(0))))
+    threads = int(settings.get("threads") or available_cpus())
+    if threads < 1:
+        raise ValueError(f"moonshine engine: threads={threads} is out of range")
     folder = assets.locate()
     await asyncio.to_thread(assets.check, folder)
     config = {"folder": str(folder), "threads": str(threads)}
