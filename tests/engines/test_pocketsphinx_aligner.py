@@ -79,6 +79,21 @@ async def test_what_is_written_need_not_be_in_the_dictionary(english: Aligner, s
 
 
 @pytest.mark.anyio
+async def test_a_misheard_word_does_not_cost_the_others_their_times(
+    english: Aligner, speech: Callable[[str], Pcm], references: Mapping[str, str]
+) -> None:
+    """Recognizers err; the words around an error stay where they are."""
+    pcm, words = speech("jfk.flac"), references["jfk.flac"].split()
+    right = await english.align(pcm, words)
+    wrong = await english.align(pcm, ["42" if word == "fellow" else word for word in words])
+
+    assert right is not None
+    assert_plausible(wrong, pcm, len(words))
+    assert wrong is not None
+    assert right[5:] == wrong[5:]
+
+
+@pytest.mark.anyio
 async def test_what_cannot_fit_is_not_forced(
     english: Aligner, speech: Callable[[str], Pcm], references: Mapping[str, str]
 ) -> None:
