@@ -1,0 +1,47 @@
+"""Ctrl-C and SIGTERM as an ordinary end: the work is cancelled, cleans up, and the program tells by its exit code."""
+
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import anyio
+import typer
+
+T = TypeVar("T")
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(work: Callable[[], Awaitable[T]]) -> T:
+    """What *work* returns; its error comes alone, without the groups that tasks wrap it in."""
+    try:
+        result, number = anyio.run(_watched, work)
+    except BaseExceptionGroup as group:
+        raise _only(group) from group
+    if result is None:
+        raise typer.Exit(128 + number)
+    return result[0]
+
+
+async def _watched(work: Callable[[], Awaitable[T]]) -> tuple[tuple[T] | None, int]:
+    result: tuple[T] | None = None
+    caught = 0
+    with anyio.open_signal_receiver(*SIGNALS) as signals:
+        async with anyio.create_task_group() as group:
+
+            async def watch() -> None:
+                nonlocal caught
+                caught = await anext(signals)
+                group.cancel_scope.cancel()
+
+            group.start_soon(watch)
+            result = (await work(),)
+            group.cancel_scope.cancel()
+    return result, caught
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

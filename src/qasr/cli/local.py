@@ -1,0 +1,87 @@
+"""Recordings become text in this process."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from qasr.cli.forms import render
+from qasr.cli.options import Form
+from qasr.cli.recordings import Recording
+from qasr.cli.transcriber import Outcome, TranscriptionFailed
+from qasr.domain.audio import FileSource, MediaLimits, Source, UrlSource
+from qasr.domain.errors import FetchRefused, QasrError
+from qasr.domain.options import Hints, RecognitionOptions
+from qasr.engines.slots import Lane
+from qasr.pipeline.fetch import NOT_PUBLIC
+from qasr.service import Order, Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """A ``Transcriber`` over the service that servers use, too.
+
+    Args:
+        languages: codes that the asked model knows; None: any.
+        spool: for what flows in from standard input.
+    """
+
+    service: Service
+    form: Form
+    language: str | None
+    limits: MediaLimits
+    languages: frozenset[str] | None
+    spool: Path
+
+    async def transcribe(self, recording: Recording, heard: Callable[[int], None]) -> Outcome:
+        """Hear *recording*.
+
+        Raises:
+            TranscriptionFailed: with the reason.
+        """
+        timed = self.form is not Form.TXT
+        options = RecognitionOptions(hints=Hints(language=self.language), word_times="words" if timed else "none")
+        sentences = []
+        try:
+            async with (
+                self._source(recording) as source,
+                self.service.listen(
+                    Order(
+                        source=source,
+                        options=options,
+                        limits=self.limits,
+                        languages=self.languages,
+                        owner="cli",
+                        lane=Lane.FILE,
+                    )
+                ) as listening,
+            ):
+                async for sentence in listening.sentences():
+                    sentences.append(sentence)
+                    heard(sentence.end_ms)
+                heard(listening.duration_ms)
+        except FetchRefused as error:
+            host = urlsplit(recording.argument).hostname or "HOST"
+            hint = f" To allow a private one: QASR_FETCH__ALLOW_HOSTS={host}" if str(error) == NOT_PUBLIC else ""
+            raise TranscriptionFailed(f"{error}{hint}") from error
+        except QasrError as error:
+            raise TranscriptionFailed(str(error)) from error
+        except OSError as error:
+            raise TranscriptionFailed(error.strerror or str(error)) from error
+        notes = []
+        if not sentences:
+            notes.append("no speech was heard")
+        if listening.damaged_packets:
+            notes.append(f"{listening.damaged_packets} damaged packets were skipped; words may be missing")
+        engine = listening.capabilities.name
+        text = render(self.form, recording.name, engine, listening.duration_ms, sentences)
+        return Outcome(text, tuple(notes))
+
+    @asynccontextmanager
+    async def _source(self, recording: Recording) -> AsyncIterator[Source]:
+        if recording.is_url:
+            yield UrlSource(url=recording.argument)
+        else:
+            async with recording.file(self.spool, max_bytes=self.limits.max_bytes) as path:
+                yield FileSource(path=path)

@@ -1,0 +1,31 @@
+"""Options that several commands share, as ``--help`` shows them."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+import typer
+
+DataDir: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="Directory that holds everything the server keeps. Default: ./data.", show_default=False),
+]
+ConfigFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings in TOML. Variables named QASR_SECTION__KEY and flags win over it. Default: ./qasr.toml.",
+        show_default=False,
+    ),
+]
+Level: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
+
+
+class Form(StrEnum):
+    """How a transcript is written; the value is the ending of the file's name, too."""
+
+    TXT = "txt"
+    JSON = "json"
+    SRT = "srt"
+    VTT = "vtt"

@@ -1,0 +1,148 @@
+"""One server process: take the data directory, bind, listen, and say so once it can answer."""
+
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final
+
+import anyio
+import httpx2
+import structlog
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+
+from qasr import __version__, log
+from qasr.app import build
+from qasr.cli import configuration
+from qasr.cli.failure import FAILED, fail
+from qasr.config import Settings
+from qasr.domain.errors import InvalidParameter, QasrError
+from qasr.storage.lock import exclusive
+
+GRACE_S: Final = 25
+"""How long requests under way may take after we were told to stop; orchestrators kill after 30."""
+BACKLOG: Final = 2048
+SAMPLE: Final = Path("tests/data/jfk.flac")
+
+logger = structlog.get_logger(__name__)
+
+
+def run(flags: Mapping[str, object], config_file: Path | None) -> None:
+    """Serve until told to stop. Ends the program if it cannot start."""
+    settings = configuration.load(configuration.nested(flags), config_file)
+    log.set_up(settings.log.level, json_lines=settings.log.json_lines)
+    for variable, meant in configuration.unknown_variables().items():
+        logger.warning("unknown_setting", variable=variable, **({"did_you_mean": meant} if meant else {}))
+    try:
+        app = build(settings)
+        with exclusive(settings.data_dir), closing(listen(settings.server.host, settings.server.port)) as sock:
+            started = _serve(app, sock, settings)
+    except QasrError as error:
+        fail(error)
+    if not started:
+        fail("the server could not start; the log above tells why", FAILED)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on *host* and *port* (0: any free one).
+
+    Raises:
+        InvalidParameter: the address is taken, not ours, or unknown.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise InvalidParameter(f"cannot listen on {host}: {error.strerror}") from error
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise InvalidParameter(
+            f"cannot listen on {host} port {port}: {error.strerror}. Choose another with --host and --port."
+        ) from error
+    return sock
+
+
+def _serve(app: Starlette, sock: socket.socket, settings: Settings) -> bool:
+    """Whether it started."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            timeout_graceful_shutdown=GRACE_S,
+            backlog=BACKLOG,
+        )
+    )
+    welcome = greeting(base_url(settings.server.host, sock.getsockname()[1]), settings)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_announce, server, app, welcome)
+            await server.serve(sockets=[sock])
+            group.cancel_scope.cancel()
+
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when all is done; that is no failure
+    with suppress(KeyboardInterrupt):  # the same, for Ctrl-C
+        anyio.run(main, backend_options={"loop_factory": uvloop.new_event_loop})
+    return server.started
+
+
+async def _announce(server: uvicorn.Server, app: Starlette, welcome: str) -> None:
+    """Print *welcome* once ``/readyz`` answers 200."""
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await anyio.sleep(0.02)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://qasr") as client:
+        while (await client.get("/readyz")).status_code != httpx2.codes.OK:  # noqa: ASYNC110
+            await anyio.sleep(0.05)
+    sys.stdout.write(welcome)
+    sys.stdout.flush()
+
+
+def base_url(host: str, port: int) -> str:
+    """How this machine reaches a server that listens on *host* and *port*."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"http://[{reached}]:{port}" if ":" in reached and "[" not in reached else f"http://{reached}:{port}"
+
+
+def greeting(base: str, settings: Settings) -> str:
+    """What a person needs in order to send the first request."""
+    bearer = "$QASR_API_KEY" if settings.auth.keys else "any"
+    sample = SAMPLE if SAMPLE.is_file() else "recording.mp3"
+    return f"""\
+qasr {__version__} is ready.
+
+  OpenAI base URL      {base}/v1
+                       {base}/compatible-mode/v1
+  DashScope base URL   {base}/api/v1
+  Documentation        {base}/docs
+
+Try it:
+
+  curl -s {base}/v1/audio/transcriptions -H "Authorization: Bearer {bearer}" -F model=whisper-1 -F file=@{sample}
+
+{_about_keys(settings)}
+Stop with Ctrl-C.
+"""
+
+
+def _about_keys(settings: Settings) -> str:
+    if settings.auth.keys:
+        return "API key: clients send one of those in QASR_AUTH__KEYS; put it into QASR_API_KEY for the line above.\n"
+    return (
+        "API key: none is set, so any is accepted, from this machine only. To ask for one, start with\n\n"
+        "  export QASR_AUTH__KEYS=sk-$(openssl rand -hex 16) && echo $QASR_AUTH__KEYS\n"
+    )
