@@ -31,6 +31,8 @@ class Capabilities:
     """How many calls may run at once."""
     largest_batch: int = 1
     """How many segments one call may hold."""
+    least_logprob: float | None = None
+    """Mean token log-probability below which speech is in none of ``languages``; None: it cannot be told by that."""
     punctuation: bool = False
     word_times: bool = False
     context: bool = False

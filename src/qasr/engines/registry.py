@@ -81,7 +81,7 @@ async def _first_that_loads(
         try:
             factory: EngineFactory = points[name].load()
             recognizer = await stack.enter_async_context(factory(settings.get(name, {})))
-        except (EngineUnavailable, ImportError) as error:
+        except (EngineUnavailable, ImportError, ValueError) as error:
             reasons.append(f"{name}: {error}")
             log.warning("engine_unavailable", engine=name, reason=str(error))
             continue
@@ -98,7 +98,11 @@ async def _aligner(stack: AsyncExitStack, recognizer: Recognizer, processes: int
     hears_english = capabilities.languages is None or "en" in capabilities.languages
     if capabilities.word_times or not hears_english:
         return None
-    return await stack.enter_async_context(pocketsphinx_aligner.aligner(processes))
+    try:
+        return await stack.enter_async_context(pocketsphinx_aligner.aligner(processes))
+    except EngineUnavailable as error:
+        log.warning("aligner_unavailable", reason=str(error), consequence="word times are estimated")
+        return None
 
 
 class EnginesInLoading:

@@ -38,6 +38,8 @@ class Lane(enum.Enum):
 BATCH_SPREAD: Final = 1.5
 """Segments of one batch differ in length by at most this factor (or ``BATCH_SLACK_S``)."""
 BATCH_SLACK_S: Final = 2.0
+MOST_BATCH_S: Final = 120.0
+"""Seconds of audio in one call: bounds its memory and how long the next one waits."""
 ATTEMPTS: Final = 2
 """How often a segment is tried before its failure is final; an engine that died may be back by then."""
 
@@ -56,7 +58,7 @@ class _Queue:
     lines: dict[str, deque[_Waiting]] = field(default_factory=dict)
     audio_s: float = 0.0
     served: float = 0.0
-    """Virtual time: audio seconds served, divided by the lane's weight."""
+    """Virtual time: audio seconds served, divided by the lane's weight (weighted fair queueing)."""
 
     def push(self, owner: str, item: _Waiting) -> None:
         self.lines.setdefault(owner, deque()).append(item)
@@ -93,6 +95,7 @@ class EngineSlots:
         self._queue_audio_s = queue_audio_s
         self._queues: Mapping[Lane, _Queue] = {lane: _Queue() for lane in Lane}
         self._free = recognizer.capabilities.parallel_calls
+        self._clock = 0.0
         self._group: anyio.abc.TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -126,7 +129,7 @@ class EngineSlots:
             raise QueueFull("The speech engine is busy; please try again later.")
         item = _Waiting(request, asyncio.get_running_loop().create_future())
         if not queue.lines:
-            queue.served = max(queue.served, min((q.served for q in self._queues.values() if q.lines), default=0.0))
+            queue.served = max(queue.served, self._clock)  # time that nobody waited gives no advantage
         queue.push(owner, item)
         self._dispatch()
         try:
@@ -142,28 +145,35 @@ class EngineSlots:
             self._group.start_soon(self._run, batch)
 
     def _next_batch(self) -> list[_Waiting]:
-        lanes = [(queue.served, -lane.value, lane) for lane, queue in self._queues.items() if queue.lines]
-        if not lanes:
+        lane = min((lane for lane, queue in self._queues.items() if queue.lines), key=self._done_at, default=None)
+        if lane is None:
             return []
-        lane = min(lanes)[2]
         queue = self._queues[lane]
+        self._clock = queue.served
         first_owner, first = queue.first()
         length_s = first.request.segment.duration_s
         waiting = queue.in_turn()
         room = min(self.capabilities.largest_batch, -(-len(waiting) // self._free))
-        chosen = [(first_owner, first)]
+        chosen, total_s = [(first_owner, first)], length_s
         for owner, item in waiting:
             if len(chosen) >= room:
                 break
             other_s = item.request.segment.duration_s
             shorter, longer = sorted((length_s, other_s))
-            if item is not first and longer <= max(shorter * BATCH_SPREAD, shorter + BATCH_SLACK_S):
+            alike = longer <= max(shorter * BATCH_SPREAD, shorter + BATCH_SLACK_S)
+            if item is not first and alike and total_s + other_s <= MOST_BATCH_S:
                 chosen.append((owner, item))
+                total_s += other_s
         for owner, item in chosen:
             queue.remove(owner, item)
             queue.rotate(owner)
             queue.served += item.request.segment.duration_s / lane.value
         return [item for _, item in chosen]
+
+    def _done_at(self, lane: Lane) -> float:
+        """Virtual time at which the lane's next segment would be done."""
+        queue = self._queues[lane]
+        return queue.served + queue.first()[1].request.segment.duration_s / lane.value
 
     async def _run(self, batch: list[_Waiting]) -> None:
         try:

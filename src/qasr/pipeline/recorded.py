@@ -1,6 +1,6 @@
 """A recording becomes sentences::
 
-    decoded blocks → segments (voice activity) → hypotheses (engine slots) → words with times → sentences
+    decoded blocks → segments (voice activity) → hypotheses (engine slots) → words with times → sentences → (language?)
 
 Segments are recognized some ahead of the reader and come out in order of time. Leaving the block stops everything.
 """
@@ -22,6 +22,7 @@ from qasr.engines.registry import LoadedEngines
 from qasr.engines.silero_vad import Probabilities, SileroVad, VadState
 from qasr.engines.slots import Lane
 from qasr.pipeline.flow import ordered_map
+from qasr.pipeline.language import in_known_language
 from qasr.pipeline.segment import Segmenter, SegmentPolicy
 from qasr.pipeline.words import make_words, split_sentences, split_words, spread
 
@@ -55,7 +56,7 @@ async def transcription(
     capabilities = engines.slots.capabilities
     ahead = capabilities.parallel_calls * capabilities.largest_batch
     async with ordered_map(hear, segments(blocks, engines.vad, policy, options.channels), ahead=ahead) as heard:
-        yield heard
+        yield heard if options.hints.language else in_known_language(heard, capabilities)
 
 
 async def segments(

@@ -7,6 +7,7 @@ One supervisor per child starts it, reads its frames and starts another when it 
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Self, TypeAlias
@@ -20,6 +21,8 @@ from qasr.workers import protocol
 
 GRACE_S: Final = 2.0
 """How long a child may go on with a call that nobody wants any more."""
+START_S: Final = 30.0
+"""How long a call waits for a first child to load."""
 READ_AHEAD: Final = 8
 """Items of one call that may wait for their reader; then the child waits too."""
 RESTART_S: Final = (0.05, 0.2, 1.0, 5.0)
@@ -251,10 +254,16 @@ class WorkerPool:
                 yield replies
 
     async def _take_free(self) -> _Child:
-        """A loaded child with a free place; its place is taken. A child that confirms a cancel late is passed over."""
-        while True:
+        """A loaded child with a free place; its place is taken. A child that confirms a cancel late is passed over.
+
+        Raises:
+            WorkerDied: no child has come up for a long time.
+        """
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline or any(child.ready.is_set() for child in self._children):
             for child in self._children:
                 if child.ready.is_set() and not child.free.locked():
                     await child.free.acquire()
                     return child
             await asyncio.sleep(0.005)
+        raise WorkerDied("the process that would do this cannot be started")

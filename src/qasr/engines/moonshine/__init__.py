@@ -22,6 +22,9 @@ from qasr.workers import CallFailed, WorkerDied, WorkerPool, available_cpus
 
 LARGEST_BATCH: Final = 8
 """A row of a step costs 3.2 ms alone, 1.45 ms among 8 and 1.4 ms among 16, whose answers come later; measured."""
+LEAST_LOGPROB: Final = -0.8
+"""Of 5 s of English and more, 95 clips from read speech to meetings, the least sure had -0.6; 34 of 37 clips in nine
+other languages lay below -0.8; measured, see docs/decisions/0005."""
 LOAD_S: Final = 60.0
 """Loading takes half a second; a child that is not ready by then never will be."""
 
@@ -37,6 +40,7 @@ class _Moonshine:
             longest_s=30,
             parallel_calls=threads,
             largest_batch=LARGEST_BATCH,
+            least_logprob=LEAST_LOGPROB,
             punctuation=True,
         )
 

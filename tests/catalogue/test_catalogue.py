@@ -1,0 +1,50 @@
+"""Public model names."""
+
+import pytest
+
+from qasr.catalogue import built_in
+from qasr.domain.errors import UnknownModel
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "kind"),
+    [
+        ("qwen3-asr-flash", "qwen3-asr-flash", "qwen-sync"),
+        ("qwen3-asr-flash-2025-09-08", "qwen3-asr-flash", "qwen-sync"),
+        ("qwen3-asr-flash-2026-02-10", "qwen3-asr-flash", "qwen-sync"),
+        ("qwen3-asr-flash-us", "qwen3-asr-flash", "qwen-sync"),
+        ("qwen3-asr-flash-2025-09-08-us", "qwen3-asr-flash", "qwen-sync"),
+        ("qwen-audio-asr-latest", "qwen-audio-asr", "qwen-sync"),
+        ("fun-asr-flash-2026-06-15", "fun-asr-flash", "fun-sync"),
+        ("qwen-audio-3.0-asr-flash", "qwen-audio-3.0-asr-flash", "fun-sync"),
+        ("qwen3-asr-flash-filetrans-2025-11-17", "qwen3-asr-flash-filetrans", "file"),
+        ("fun-asr-mtl-2025-08-25", "fun-asr", "file"),
+        ("paraformer-realtime-8k-v2", "paraformer-realtime-v2", "realtime"),
+        ("whisper-1", "whisper-1", "openai-audio"),
+    ],
+)
+def test_names_resolve(name: str, family: str, kind: str) -> None:
+    """By themselves, as aliases, and as dated snapshots."""
+    model = built_in().resolve(name)
+
+    assert (family, kind) == (model.name, model.kind)
+
+
+@pytest.mark.parametrize("name", ["", "qwen3", "qwen3-asr-flash-turbo", "gpt-5", "-2025-01-01", "x" * 10_000])
+def test_other_names_are_unknown(name: str) -> None:
+    """And the message does not echo more than a name's length."""
+    with pytest.raises(UnknownModel) as caught:
+        built_in().resolve(name)
+
+    assert len(str(caught.value)) < 300
+
+
+def test_documented_limits() -> None:
+    """5 minutes and 10 MB for qwen3-asr-flash; 27 documented languages among those accepted."""
+    model = built_in().resolve("qwen3-asr-flash")
+    documented = (
+        "zh yue en ja de ko ru fr pt ar it es hi id th tr uk vi cs da fil fi is ms no pl sv"  # cloud's list of codes
+    )
+
+    assert (300_000, 10 * 1024**2) == (model.limits.max_ms, model.limits.max_bytes)
+    assert set(documented.split()) <= model.languages

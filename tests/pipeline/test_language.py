@@ -1,0 +1,49 @@
+"""Speech in a language that the engine cannot hear is refused and not written down as nonsense."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from qasr.domain.errors import UnsupportedLanguage
+from qasr.domain.transcript import Sentence, Token
+from qasr.engines.base import Capabilities
+from qasr.pipeline.language import in_known_language
+
+pytestmark = pytest.mark.anyio
+
+ENGLISH_ONLY = Capabilities(name="one", languages=frozenset({"en"}), longest_s=30, least_logprob=-0.8)
+ANY = Capabilities(name="all", languages=None, longest_s=30)
+
+
+async def stream(*parts: tuple[int, float]) -> AsyncIterator[tuple[Sentence, ...]]:
+    """One sentence for each (length in ms, mean log-probability)."""
+    begin = 0
+    for length_ms, logprob in parts:
+        token = Token(id=1, text=b"x", logprob=logprob)
+        yield (Sentence(text="x", begin_ms=begin, end_ms=begin + length_ms, tokens=(token,)),)
+        begin += length_ms
+
+
+async def count(source: AsyncIterator[tuple[Sentence, ...]], capabilities: Capabilities) -> int:
+    return len([part async for part in in_known_language(source, capabilities)])
+
+
+async def test_unsure_speech_is_refused_with_the_remedy() -> None:
+    """Five seconds of guessing are not English, and the message says what to do."""
+    with pytest.raises(UnsupportedLanguage, match="load another engine"):
+        await count(stream((3000, -1.2), (3000, -1.1)), ENGLISH_ONLY)
+
+
+async def test_single_words_are_never_refused() -> None:
+    """Below five seconds there is too little to judge by."""
+    assert 1 == await count(stream((2000, -2.0)), ENGLISH_ONLY)
+
+
+async def test_a_good_beginning_is_enough() -> None:
+    """Noise later in a recording does not take back what was said before."""
+    assert 3 == await count(stream((6000, -0.1), (9000, -2.0), (9000, -2.0)), ENGLISH_ONLY)
+
+
+async def test_engines_of_any_language_are_not_asked() -> None:
+    """An engine that claims all languages is taken at its word."""
+    assert 1 == await count(stream((9000, -3.0)), ANY)

@@ -1,0 +1,138 @@
+"""Child processes: calls, cancels, deaths."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+
+import msgspec
+import pytest
+
+from qasr.workers import CallFailed, WorkerDied, WorkerPool
+from qasr.workers.child import Answer, Cancelled, Refusal
+
+pytestmark = pytest.mark.anyio
+
+
+class Echo:
+    """A handler for the tests; lives in the child."""
+
+    parallel = 1
+    about: Mapping[str, object] = {"ready": True}
+
+    def handle(self, method: str, body: msgspec.Raw, payload: bytes, cancelled: Cancelled) -> Iterator[Answer]:
+        match method:
+            case "echo":
+                yield msgspec.msgpack.decode(body), payload
+            case "count":
+                for i in range(msgspec.msgpack.decode(body, type=int)):
+                    yield i, b""
+            case "until-cancelled":
+                yield "begun", b""
+                while not cancelled():
+                    time.sleep(0.005)
+            case "stubborn":
+                yield "begun", b""
+                time.sleep(60)
+            case "refuse":
+                raise Refusal("why", "because")
+            case "environment":
+                yield dict(os.environ), b""
+            case _:
+                os._exit(3)
+
+
+def echo(_config: Mapping[str, object]) -> Echo:
+    """Factory for the child."""
+    return Echo()
+
+
+@pytest.fixture
+async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WorkerPool]:
+    monkeypatch.setenv("QASR_AUTH__KEYS", "sk-secret")
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))  # noqa: PTH120
+    async with WorkerPool("test_pool:echo", {}) as pool:
+        yield pool
+
+
+async def ask(pool: WorkerPool, method: str, body: object = None, payload: bytes = b"") -> list[tuple[object, bytes]]:
+    async with pool.call(method, body, payload) as replies:
+        return [(msgspec.msgpack.decode(reply), data) async for reply, data in replies]
+
+
+async def test_values_and_bytes_come_back(pool: WorkerPool) -> None:
+    """What goes in comes out, also when it is large."""
+    payload = os.urandom(3_000_000)
+
+    assert [({"a": 1}, payload)] == await ask(pool, "echo", {"a": 1}, payload)
+
+
+async def test_a_slow_reader_holds_the_child_back(pool: WorkerPool) -> None:
+    """All items of a long answer arrive, in order, through a bounded queue."""
+    assert list(range(1000)) == [item for item, _ in await ask(pool, "count", 1000)]
+
+
+async def test_a_refusal_keeps_its_word(pool: WorkerPool) -> None:
+    """The parent learns why, and the child goes on."""
+    with pytest.raises(CallFailed, match="because") as caught:
+        await ask(pool, "refuse")
+
+    assert "why" == caught.value.kind
+    assert [(1, b"")] == await ask(pool, "echo", 1)
+
+
+async def test_a_death_fails_one_call_only(pool: WorkerPool) -> None:
+    """The call in hand learns of it; the next one finds a new child."""
+    with pytest.raises(WorkerDied):
+        await ask(pool, "die")
+
+    assert [(1, b"")] == await ask(pool, "echo", 1)
+
+
+async def test_a_killed_child_is_replaced(pool: WorkerPool) -> None:
+    """Also when it dies while idle."""
+    await pool.wait_ready()
+    (before,) = pool.pids
+    os.kill(before, signal.SIGKILL)
+    await asyncio.sleep(0.05)
+
+    assert [(1, b"")] == await ask(pool, "echo", 1)
+    assert [before] != pool.pids
+
+
+async def test_leaving_early_frees_the_child(pool: WorkerPool) -> None:
+    """A cancelled call ends in the child too, and the same child serves the next."""
+    async with pool.call("until-cancelled") as replies:
+        await anext(replies)
+    pids = pool.pids
+
+    assert [(1, b"")] == await ask(pool, "echo", 1)
+    assert pids == pool.pids
+
+
+async def test_a_child_that_does_not_let_go_is_replaced(pool: WorkerPool) -> None:
+    """Nobody waits for a call that ignores its cancel."""
+    async with pool.call("stubborn") as replies:
+        await anext(replies)
+    (before,) = pool.pids
+
+    assert [(1, b"")] == await ask(pool, "echo", 1)
+    assert [before] != pool.pids
+
+
+async def test_a_child_does_not_know_our_secrets(pool: WorkerPool) -> None:
+    """A parser that is broken into finds no API key in its environment."""
+    ((environment, _),) = await ask(pool, "environment")
+
+    assert isinstance(environment, dict)
+    assert not [name for name in environment if name.startswith("QASR_")]
+
+
+async def test_the_end_leaves_no_process_behind() -> None:
+    """Leaving the pool ends its children."""
+    async with WorkerPool("qasr.pipeline.media:factory", {}) as pool:
+        await pool.wait_ready()
+        (pid,) = pool.pids
+
+    assert not os.path.exists(f"/proc/{pid}")  # noqa: PTH110, ASYNC240
