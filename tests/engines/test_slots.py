@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import anyio
 import numpy as np
@@ -61,7 +62,7 @@ async def test_live_before_synchronous_before_files() -> None:
     engine = Gated()
     async with EngineSlots(engine, queue_audio_s=100) as slots, anyio.create_task_group() as group:
         for name, lane in (("busy", Lane.SYNC), ("file", Lane.FILE), ("sync", Lane.SYNC), ("live", Lane.LIVE)):
-            group.start_soon(lambda n=name, w=lane: slots.recognize(request(n), lane=w, owner="a"))
+            group.start_soon(partial(slots.recognize, request(name), lane=lane, owner="a"))
             await settle()
         engine.gate.set()
 
@@ -74,9 +75,9 @@ async def test_files_are_served_beside_a_steady_stream_of_urgent_work() -> None:
     engine.gate.set()
     async with EngineSlots(engine, queue_audio_s=1000) as slots, anyio.create_task_group() as group:
         for i in range(40):
-            group.start_soon(lambda n=f"sync{i}": slots.recognize(request(n), lane=Lane.SYNC, owner="a"))
-        group.start_soon(lambda: slots.recognize(request("file1"), lane=Lane.FILE, owner="a"))
-        group.start_soon(lambda: slots.recognize(request("file2"), lane=Lane.FILE, owner="a"))
+            group.start_soon(partial(slots.recognize, request(f"sync{i}"), lane=Lane.SYNC, owner="a"))
+        group.start_soon(partial(slots.recognize, request("file1"), lane=Lane.FILE, owner="a"))
+        group.start_soon(partial(slots.recognize, request("file2"), lane=Lane.FILE, owner="a"))
 
     order = [name for call in engine.calls for name in call]
 
@@ -89,9 +90,9 @@ async def test_owners_take_turns() -> None:
     engine = Gated()
     async with EngineSlots(engine, queue_audio_s=100) as slots, anyio.create_task_group() as group:
         for i in range(5):
-            group.start_soon(lambda n=f"much{i}": slots.recognize(request(n), lane=Lane.SYNC, owner="much"))
+            group.start_soon(partial(slots.recognize, request(f"much{i}"), lane=Lane.SYNC, owner="much"))
         await settle()
-        group.start_soon(lambda: slots.recognize(request("little"), lane=Lane.SYNC, owner="little"))
+        group.start_soon(partial(slots.recognize, request("little"), lane=Lane.SYNC, owner="little"))
         await settle()
         engine.gate.set()
 
@@ -102,10 +103,10 @@ async def test_segments_of_like_length_share_a_call() -> None:
     """A batch holds like lengths only, since its rows wait for the longest."""
     engine = Gated(batch=8)
     async with EngineSlots(engine, queue_audio_s=100) as slots, anyio.create_task_group() as group:
-        group.start_soon(lambda: slots.recognize(request("busy"), lane=Lane.SYNC, owner="a"))
+        group.start_soon(partial(slots.recognize, request("busy"), lane=Lane.SYNC, owner="a"))
         await settle()
         for name, seconds in (("a", 10.0), ("b", 1.0), ("c", 11.0), ("d", 1.5)):
-            group.start_soon(lambda n=name, s=seconds: slots.recognize(request(n, s), lane=Lane.SYNC, owner="a"))
+            group.start_soon(partial(slots.recognize, request(name, seconds), lane=Lane.SYNC, owner="a"))
         await settle()
         engine.gate.set()
 
@@ -117,7 +118,7 @@ async def test_a_batch_leaves_work_for_the_other_free_calls() -> None:
     engine = Gated(parallel=2, batch=8)
     async with EngineSlots(engine, queue_audio_s=100) as slots, anyio.create_task_group() as group:
         for name in ("one", "two"):
-            group.start_soon(lambda n=name: slots.recognize(request(n), lane=Lane.SYNC, owner=n))
+            group.start_soon(partial(slots.recognize, request(name), lane=Lane.SYNC, owner=name))
         await settle()
         engine.gate.set()
 
@@ -130,7 +131,7 @@ async def test_a_cancelled_caller_frees_the_call_at_once() -> None:
     async with EngineSlots(engine, queue_audio_s=100) as slots, anyio.create_task_group() as group:
         leaving = asyncio.create_task(slots.recognize(request("leaving"), lane=Lane.SYNC, owner="a"))
         await settle()
-        group.start_soon(lambda: slots.recognize(request("next"), lane=Lane.SYNC, owner="a"))
+        group.start_soon(partial(slots.recognize, request("next"), lane=Lane.SYNC, owner="a"))
         await settle()
         leaving.cancel()
         await settle()

@@ -1,5 +1,7 @@
 """Text into words and sentences."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,4 +59,4 @@ def test_estimated_times_never_go_backwards(parts: list[str], begin_ms: int, len
     flat = [begin_ms, *(ms for pair in times for ms in pair), begin_ms + length_ms]
 
     assert sorted(flat) == flat
-    assert all(a[1] == b[0] for a, b in zip(times, times[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in pairwise(times))

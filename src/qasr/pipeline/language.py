@@ -1,8 +1,8 @@
 """Is this a language that the engine can hear? Asked where the client named none.
 
-An engine of one language writes down other languages as nonsense, word for word and unsure of each. How unsure tells them
-apart once there is enough to judge by: see docs/decisions/0005 for the figures. What is judged is the beginning of the
-speech; when it has passed, the rest of the recording is never refused.
+An engine of one language writes down other languages as nonsense, word for word and unsure of each. How unsure tells
+them apart once there is enough to judge by: see docs/decisions/0005 for the figures. What is judged is the beginning of
+the speech; when it has passed, the rest of the recording is never refused.
 """
 
 from collections.abc import AsyncIterator
