@@ -1,0 +1,60 @@
+"""``python -m benchmarks --quick``: that every measurement runs, not what it finds."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from benchmarks.__main__ import MEASUREMENTS
+from benchmarks.accuracy import edits, words
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench")
+    command = (sys.executable, "-m", "benchmarks", "--quick", "--output", str(folder))
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_each_measurement_gives_rows_with_value_target_and_verdict(results: Path) -> None:
+    """Whoever reads the JSON finds the same fields for every figure."""
+    found = json.loads((results / "results.json").read_text(encoding="utf-8"))
+
+    assert set(found) == {"finished", "machine", "quick", "clips", "rows"}
+    assert found["quick"] is True
+    assert found["clips"]["count"] == 2
+    assert list(MEASUREMENTS) == list(dict.fromkeys(row["measurement"] for row in found["rows"]))
+    for row in found["rows"]:
+        assert set(row) == {"measurement", "name", "value", "unit", "target", "met"}
+        assert row["value"] >= 0
+        assert (row["target"] is None) == (row["met"] is None)
+    assert any(row["target"] for row in found["rows"])
+
+
+@pytest.mark.slow
+def test_the_table_has_a_line_for_each_row(results: Path) -> None:
+    """``table.md`` can be pasted into a page."""
+    rows = json.loads((results / "results.json").read_text(encoding="utf-8"))["rows"]
+    lines = (results / "table.md").read_text(encoding="utf-8").splitlines()
+
+    assert len(rows) == len([line for line in lines if line.startswith("| ")]) - 1
+
+
+def test_words_are_compared_as_the_manifest_says() -> None:
+    """NFKC, lower case, no punctuation but apostrophes inside words; hyphens and slashes part words."""
+    assert words("“Well-known”, it's Ｏne and/or 'two'.") == ["well", "known", "it's", "one", "and", "or", "two"]
+
+
+def test_edits_count_insertions_deletions_and_replacements() -> None:
+    """The Levenshtein distance of words."""
+    assert edits(["a", "b", "c"], ["a", "c", "d"]) == 2
+    assert edits([], ["a"]) == 1
+    assert edits(["a"], []) == 1
+    assert edits(["a"], ["a"]) == 0
