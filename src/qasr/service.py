@@ -8,10 +8,10 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, assert_never
+from typing import Final, TypeAlias, assert_never
 
 import anyio
 import numpy as np
@@ -43,6 +43,11 @@ from qasr.storage.uploads import SCHEME, Uploads
 WHOLE_MS: Final = 600_000
 """Recordings of models with at most this limit are decoded whole before the first word is answered: what is too long or
 broken gets its status, and the parser is free for the next. 10 minutes are 38 MB."""
+
+SEATS: Final = 64
+"""Recordings that are decoded or recognized at once; more wait. 64 of 5 minutes are 1.2 GB of samples."""
+
+Blocks: TypeAlias = AsyncIterator[npt.NDArray[np.float32]]
 
 log = structlog.get_logger(__name__)
 
@@ -106,6 +111,7 @@ class Service:
     ) -> None:
         self._engines, self._decoder, self._fetcher = engines, decoder, fetcher
         self.uploads, self._spool = uploads, spool
+        self._seats = anyio.Semaphore(SEATS)
 
     @property
     def problem(self) -> str | None:
@@ -132,15 +138,7 @@ class Service:
             with anyio.fail_after(order.deadline_s):
                 engines = await self._engines.get()
                 _check_feasible(order, engines)
-                async with (
-                    self._recording(order) as path,
-                    self._decoder.decode(
-                        path, limits=order.limits, channels=order.options.channels, raw=order.raw
-                    ) as stream,
-                ):
-                    blocks = stream.blocks()
-                    if order.limits.max_ms <= WHOLE_MS:
-                        blocks = _replay([block async for block in blocks])
+                async with self._seats, self._decoded(order) as (stream, blocks):
                     policy = order.policy(SegmentPolicy(longest_ms=int(engines.slots.capabilities.longest_s * 1000)))
                     turn = Turn(lane=order.lane, owner=order.owner)
                     async with transcription(blocks, order.options, engines, policy, turn) as heard:
@@ -175,6 +173,20 @@ class Service:
                 unused=listening.unused,
                 speech_ms=sum(s.end_ms - s.begin_ms for s in sentences),
             )
+
+    @asynccontextmanager
+    async def _decoded(self, order: Order) -> AsyncIterator[tuple[DecodedStream, Blocks]]:
+        """The recording as samples; a short one is decoded whole first, and file and parser are free again."""
+        async with AsyncExitStack() as held:
+            path = await held.enter_async_context(self._recording(order))
+            stream = await held.enter_async_context(
+                self._decoder.decode(path, limits=order.limits, channels=order.options.channels, raw=order.raw)
+            )
+            blocks = stream.blocks()
+            if order.limits.max_ms <= WHOLE_MS:
+                blocks = _replay([block async for block in blocks])
+                await held.aclose()
+            yield stream, blocks
 
     @asynccontextmanager
     async def _recording(self, order: Order) -> AsyncIterator[Path]:
@@ -220,7 +232,7 @@ class SpooledFile:
         self.path.unlink(missing_ok=True)
 
 
-async def _replay(blocks: list[npt.NDArray[np.float32]]) -> AsyncIterator[npt.NDArray[np.float32]]:
+async def _replay(blocks: list[npt.NDArray[np.float32]]) -> Blocks:
     for block in blocks:
         yield block
 
