@@ -1,0 +1,125 @@
+"""The database: SQLAlchemy Core on SQLite (a file, the default) or PostgreSQL (by URL). SQL lives in this room alone.
+
+Calls are synchronous and run in threads: one code path for both databases, and the same for the workflows' own tables.
+SQLite runs with WAL and full synchronization: what was answered has been written, also when the power fails.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import alembic.command
+import alembic.config
+import anyio
+import anyio.to_thread
+import sqlalchemy as sa
+
+T = TypeVar("T")
+
+THREADS: Final = 16
+"""Calls at once; more wait."""
+
+metadata = sa.MetaData()
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("model", sa.String(100), nullable=False),
+    sa.Column("dialect", sa.String(20), nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("options", sa.Text, nullable=False),
+    sa.Column("webhook", sa.Text),
+    sa.Column("submitted_ms", sa.BigInteger, nullable=False),
+    sa.Column("scheduled_ms", sa.BigInteger),
+    sa.Column("ended_ms", sa.BigInteger),
+    sa.Column("enqueued", sa.Boolean, nullable=False),
+    sa.Column("cancel_requested", sa.Boolean, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("progress", sa.Integer, nullable=False),
+    sa.Index("tasks_by_owner", "owner", "submitted_ms"),
+    sa.Index("tasks_by_state", "state", "submitted_ms"),
+)
+
+subtasks = sa.Table(
+    "subtasks",
+    metadata,
+    sa.Column("task_id", sa.String(36), sa.ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("failure", sa.Text),
+    sa.Column("duration_ms", sa.BigInteger, nullable=False),
+    sa.Column("speech_ms", sa.BigInteger, nullable=False),
+    sa.Column("done_ms", sa.BigInteger, nullable=False),
+)
+
+executors = sa.Table(
+    "executors",
+    metadata,
+    sa.Column("id", sa.String(100), primary_key=True),
+    sa.Column("beat_ms", sa.BigInteger, nullable=False),
+)
+
+
+class Database:
+    """A connection pool and the migrations that belong to it."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = create_engine(url)
+        self._limiter = anyio.CapacityLimiter(THREADS)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether one process has the database to itself."""
+        return self.engine.dialect.name == "sqlite"
+
+    def migrate(self) -> None:
+        """Bring the tables up to date."""
+        config = alembic.config.Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self.engine.begin() as connection:
+            config.attributes["connection"] = connection
+            alembic.command.upgrade(config, "head")
+
+    async def read(self, query: Callable[[sa.Connection], T]) -> T:
+        """Run *query* in a thread, without a transaction to commit."""
+
+        def run() -> T:
+            with self.engine.connect() as connection:
+                return query(connection)
+
+        return await anyio.to_thread.run_sync(run, limiter=self._limiter)
+
+    async def write(self, change: Callable[[sa.Connection], T]) -> T:
+        """Run *change* in a thread, in one transaction."""
+
+        def run() -> T:
+            with self.engine.begin() as connection:
+                return change(connection)
+
+        return await anyio.to_thread.run_sync(run, limiter=self._limiter)
+
+    def close(self) -> None:
+        """Return all connections."""
+        self.engine.dispose()
+
+
+def create_engine(url: str) -> sa.Engine:
+    """An engine for *url*; SQLite gets WAL, full synchronization, foreign keys and patience."""
+    made = sa.make_url(url)
+    if made.get_backend_name() != "sqlite":
+        if made.drivername == "postgresql":
+            made = made.set(drivername="postgresql+psycopg")
+        return sa.create_engine(made, pool_pre_ping=True, pool_size=THREADS)
+    engine = sa.create_engine(made, pool_size=THREADS, connect_args={"timeout": 30, "check_same_thread": False})
+
+    @sa.event.listens_for(engine, "connect")
+    def set_pragmas(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return engine

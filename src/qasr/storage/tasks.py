@@ -1,0 +1,232 @@
+"""The tasks table: what queries and lists read, and what decides how far a task may go.
+
+Every transition is one conditional update, so that two workers, or a worker and a cancel, cannot both win.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import time
+
+import msgspec
+import sqlalchemy as sa
+
+from qasr.domain.options import RecognitionOptions
+from qasr.domain.task import NEXT, Failure, Subtask, Task, TaskId, TaskOrder, TaskState
+from qasr.storage.database import Database, subtasks, tasks
+
+
+def now_ms() -> int:
+    """Unix milliseconds."""
+    return int(time() * 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFilter:
+    """What a list asks for; times are Unix milliseconds."""
+
+    owner: str
+    from_ms: int
+    to_ms: int
+    task_id: str | None = None
+    model: str | None = None
+    state: TaskState | None = None
+
+
+class Tasks:
+    """Rows of tasks and subtasks."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], int] = now_ms) -> None:
+        self._database, self._clock = database, clock
+
+    async def add(self, task_id: TaskId, order: TaskOrder) -> None:
+        """A new task, pending; durable when this returns."""
+        row = {
+            "id": task_id,
+            "owner": order.owner,
+            "model": order.model,
+            "dialect": order.dialect,
+            "state": TaskState.PENDING,
+            "options": msgspec.json.encode(order.options).decode(),
+            "webhook": order.webhook,
+            "submitted_ms": self._clock(),
+            "enqueued": False,
+            "cancel_requested": False,
+            "attempts": 0,
+            "progress": 0,
+        }
+        parts = [
+            {
+                "task_id": task_id,
+                "number": number,
+                "url": url,
+                "state": TaskState.PENDING,
+                "duration_ms": 0,
+                "speech_ms": 0,
+                "done_ms": 0,
+            }
+            for number, url in enumerate(order.urls)
+        ]
+
+        def insert(connection: sa.Connection) -> None:
+            connection.execute(sa.insert(tasks).values(row))
+            connection.execute(sa.insert(subtasks), parts)
+
+        await self._database.write(insert)
+
+    async def get(self, task_id: str, owner: str | None = None) -> Task | None:
+        """The task; None if there is none, or if it is not *owner*'s."""
+
+        def select(connection: sa.Connection) -> Task | None:
+            row = connection.execute(sa.select(tasks).where(tasks.c.id == task_id)).one_or_none()
+            if row is None or (owner is not None and row.owner != owner):
+                return None
+            parts = connection.execute(
+                sa.select(subtasks).where(subtasks.c.task_id == task_id).order_by(subtasks.c.number)
+            )
+            return _task(row, parts.all())
+
+        return await self._database.read(select)
+
+    async def find(self, wanted: TaskFilter, *, offset: int, limit: int) -> tuple[int, list[Task]]:
+        """How many there are, and one page of them, newest first (without their subtasks)."""
+        conditions = [
+            tasks.c.owner == wanted.owner,
+            tasks.c.submitted_ms.between(wanted.from_ms, wanted.to_ms),
+        ]
+        for column, value in (
+            (tasks.c.id, wanted.task_id),
+            (tasks.c.model, wanted.model),
+            (tasks.c.state, wanted.state),
+        ):
+            if value is not None:
+                conditions.append(column == value)
+
+        def select(connection: sa.Connection) -> tuple[int, list[Task]]:
+            total = connection.execute(sa.select(sa.func.count()).select_from(tasks).where(*conditions)).scalar_one()
+            rows = connection.execute(
+                sa.select(tasks)
+                .where(*conditions)
+                .order_by(tasks.c.submitted_ms.desc(), tasks.c.id)
+                .offset(offset)
+                .limit(limit)
+            )
+            return total, [_task(row, ()) for row in rows]
+
+        return await self._database.read(select)
+
+    async def move(self, task_id: TaskId, state: TaskState) -> bool:
+        """Take the task to *state*, if the table of transitions allows it from where it is; whether it did."""
+        before = [old for old, after in NEXT.items() if state in after]
+        values: dict[str, object] = {"state": state}
+        if state is TaskState.RUNNING:
+            values["scheduled_ms"] = self._clock()
+        if not NEXT[state]:
+            values["ended_ms"] = self._clock()
+        return await self._update(tasks.c.id == task_id, tasks.c.state.in_(before), values=values)
+
+    async def request_cancel(self, task_id: TaskId) -> bool:
+        """Ask a running task to stop before its next step; whether there was one to ask."""
+        running = tasks.c.state == TaskState.RUNNING
+        return await self._update(tasks.c.id == task_id, running, values={"cancel_requested": True})
+
+    async def mark_enqueued(self, task_id: TaskId) -> None:
+        """The workflow of the task exists."""
+        await self._update(tasks.c.id == task_id, values={"enqueued": True})
+
+    async def not_enqueued(self, *, before_ms: int, limit: int) -> list[TaskId]:
+        """Pending tasks whose submission was cut off between their row and their workflow."""
+        query = (
+            sa.select(tasks.c.id)
+            .where(tasks.c.state == TaskState.PENDING, ~tasks.c.enqueued, tasks.c.submitted_ms <= before_ms)
+            .limit(limit)
+        )
+        return await self._database.read(lambda connection: list(connection.execute(query).scalars()))
+
+    async def begin_attempt(self, task_id: TaskId, progress: int) -> int:
+        """A worker takes the task up (again): how often it has been since it last moved on.
+
+        *progress* counts finished groups; where it has grown, the count begins anew.
+        """
+
+        def count(connection: sa.Connection) -> int:
+            query = sa.select(tasks.c.attempts, tasks.c.progress).where(tasks.c.id == task_id)
+            row = connection.execute(query).one()
+            attempts = row.attempts + 1 if progress <= row.progress else 1
+            values = {"attempts": attempts, "progress": max(progress, row.progress)}
+            connection.execute(sa.update(tasks).where(tasks.c.id == task_id).values(values))
+            return attempts
+
+        return await self._database.write(count)
+
+    async def unfinished(self, owner: str) -> int:
+        """How many tasks of *owner* wait or run."""
+        query = (
+            sa.select(sa.func.count())
+            .select_from(tasks)
+            .where(tasks.c.owner == owner, tasks.c.state.in_([TaskState.PENDING, TaskState.RUNNING]))
+        )
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one())
+
+    async def set_subtask(self, task_id: TaskId, number: int, **values: object) -> None:
+        """Change columns of one subtask; ``failure`` may be a ``Failure``."""
+        if isinstance(failure := values.get("failure"), Failure):
+            values["failure"] = msgspec.json.encode(failure).decode()
+        where = (subtasks.c.task_id == task_id, subtasks.c.number == number)
+        await self._database.write(lambda c: c.execute(sa.update(subtasks).where(*where).values(**values)))
+
+    async def add_done(self, task_id: TaskId, number: int, ms: int) -> None:
+        """More of the recording is recognized."""
+        where = (subtasks.c.task_id == task_id, subtasks.c.number == number)
+        change = sa.update(subtasks).where(*where).values(done_ms=subtasks.c.done_ms + ms)
+        await self._database.write(lambda connection: connection.execute(change))
+
+    async def expired(self, *, before_ms: int, limit: int) -> list[TaskId]:
+        """Tasks that ended before *before_ms*."""
+        query = sa.select(tasks.c.id).where(tasks.c.ended_ms < before_ms).limit(limit)
+        return await self._database.read(lambda connection: list(connection.execute(query).scalars()))
+
+    async def delete(self, task_ids: Sequence[TaskId]) -> None:
+        """Forget tasks and their subtasks."""
+
+        def remove(connection: sa.Connection) -> None:
+            connection.execute(sa.delete(subtasks).where(subtasks.c.task_id.in_(task_ids)))
+            connection.execute(sa.delete(tasks).where(tasks.c.id.in_(task_ids)))
+
+        await self._database.write(remove)
+
+    async def _update(self, *where: sa.ColumnElement[bool], values: dict[str, object]) -> bool:
+        change = sa.update(tasks).where(*where).values(values)
+        return bool(await self._database.write(lambda connection: connection.execute(change).rowcount))
+
+
+def _task(row: sa.Row[tuple[object, ...]], parts: Sequence[sa.Row[tuple[object, ...]]]) -> Task:
+    order = TaskOrder(
+        owner=row.owner,
+        model=row.model,
+        dialect=row.dialect,
+        urls=tuple(part.url for part in parts),
+        options=msgspec.json.decode(row.options, type=RecognitionOptions),
+        webhook=row.webhook,
+    )
+    return Task(
+        id=TaskId(row.id),
+        order=order,
+        state=TaskState(row.state),
+        submitted_ms=row.submitted_ms,
+        scheduled_ms=row.scheduled_ms,
+        ended_ms=row.ended_ms,
+        cancel_requested=row.cancel_requested,
+        subtasks=tuple(_subtask(part) for part in parts),
+    )
+
+
+def _subtask(row: sa.Row[tuple[object, ...]]) -> Subtask:
+    return Subtask(
+        number=row.number,
+        url=row.url,
+        state=TaskState(row.state),
+        failure=None if row.failure is None else msgspec.json.decode(row.failure, type=Failure),
+        duration_ms=row.duration_ms,
+        speech_ms=row.speech_ms,
+        done_ms=row.done_ms,
+    )
