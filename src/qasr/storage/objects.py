@@ -4,7 +4,7 @@ Clients' file names never become paths: keys are checked against ``_KEY`` before
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,9 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from qasr.domain.errors import AccessDenied, NotFound
 
 _KEY: Final = re.compile(r"^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,500}$")
+
+STREAM_BYTES: Final = 1024 * 1024
+"""Of an object that are in memory while it is read or written in pieces."""
 
 
 class Objects:
@@ -57,6 +60,51 @@ class Objects:
         with path.open("wb") as file:
             async for chunk in result.stream():
                 file.write(chunk)
+
+    async def write(self, key: str, data: bytes) -> None:
+        """Store *data* under *key*, in place of what was there."""
+        await obstore.put_async(self._store, _checked(key), data, mode="overwrite")
+
+    async def write_stream(self, key: str, chunks: AsyncIterable[bytes]) -> None:
+        """Store *chunks* as one object, in place of what was there; if they end in an error, nothing is stored."""
+        writer = obstore.open_writer_async(self._store, _checked(key), buffer_size=STREAM_BYTES, max_concurrency=1)
+        async for chunk in chunks:
+            await writer.write(chunk)
+        await writer.close()
+
+    async def read(self, key: str) -> bytes:
+        """The object whole; for small ones.
+
+        Raises:
+            NotFound: no object has this key.
+        """
+        return b"".join([chunk async for chunk in self.read_stream(key)])
+
+    async def read_stream(self, key: str) -> AsyncIterator[bytes]:
+        """The object in pieces.
+
+        Raises:
+            NotFound: no object has this key.
+        """
+        try:
+            result = await obstore.get_async(self._store, _checked(key))
+        except (NotFoundError, FileNotFoundError) as error:
+            raise NotFound("The file does not exist or has expired.") from error
+        async for chunk in result.stream(min_chunk_size=STREAM_BYTES):
+            yield bytes(chunk)
+
+    async def exists(self, key: str) -> bool:
+        """Whether there is an object with this key."""
+        try:
+            await obstore.head_async(self._store, _checked(key))
+        except (NotFoundError, FileNotFoundError):
+            return False
+        return True
+
+    async def delete_under(self, prefix: str) -> None:
+        """Remove all objects whose keys begin with *prefix*, which ends with a slash."""
+        async for batch in obstore.list(self._store, prefix=_checked(prefix)):
+            await obstore.delete_async(self._store, [meta["path"] for meta in batch])
 
     async def size(self, key: str) -> int:
         """Bytes of the object.
