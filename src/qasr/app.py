@@ -24,6 +24,7 @@ from qasr.pipeline.decode import Decoder
 from qasr.pipeline.fetch import Fetcher, FetchPolicy
 from qasr.service import Service
 from qasr.storage.objects import Objects
+from qasr.storage.transcripts import Transcripts
 from qasr.storage.uploads import Uploads, server_secret
 from qasr.workers import available_cpus
 
@@ -38,8 +39,9 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     spool = settings.data_dir / "spool"
     shutil.rmtree(spool, ignore_errors=True)  # left over from a crash: nobody can ask for it any more
     spool.mkdir(parents=True, mode=0o700)
+    objects = Objects.open(settings.store.url, settings.data_dir / "objects")
     uploads = Uploads(
-        Objects.open(settings.store.url, settings.data_dir / "objects"),
+        objects,
         server_secret(settings.data_dir),
         max_bytes=settings.uploads.max_bytes,
         keep=timedelta(hours=settings.uploads.keep_hours),
@@ -70,7 +72,14 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         processes = settings.engines.decoders or min(available_cpus() + 1, 4)
         decoder = await stack.enter_async_context(Decoder(processes=processes))
         fetcher = await stack.enter_async_context(Fetcher(fetch))
-        yield Service(engines=engines, decoder=decoder, fetcher=fetcher, uploads=uploads, spool=spool)
+        yield Service(
+            engines=engines,
+            decoder=decoder,
+            fetcher=fetcher,
+            uploads=uploads,
+            transcripts=Transcripts(objects),
+            spool=spool,
+        )
 
 
 def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:

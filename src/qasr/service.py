@@ -1,4 +1,4 @@
-"""The door that all faces knock on: a source and options in, sentences out.
+"""The door that all faces knock on: a source and options in, sentences out; long recordings become tasks.
 
 It fetches, checks that what was asked can be done at all, sees to limits and deadlines, and makes sure that a face
 meets ``QasrError`` alone.
@@ -22,6 +22,7 @@ from qasr.domain.audio import BytesSource, FileSource, MediaLimits, RawFormat, S
 from qasr.domain.errors import (
     DeadlineExceeded,
     EngineFailed,
+    EngineUnavailable,
     InvalidParameter,
     QasrError,
     TooLarge,
@@ -30,14 +31,18 @@ from qasr.domain.errors import (
     UnsupportedOption,
 )
 from qasr.domain.options import RecognitionOptions
+from qasr.domain.task import Task, TaskId, TaskOrder
 from qasr.domain.transcript import Sentence, Transcript
 from qasr.engines.base import Capabilities
 from qasr.engines.registry import EnginesInLoading, LoadedEngines
 from qasr.engines.slots import Lane
+from qasr.jobs.desk import Desk
 from qasr.pipeline.decode import DecodedStream, Decoder
 from qasr.pipeline.fetch import Fetcher
 from qasr.pipeline.recorded import Turn, transcription
 from qasr.pipeline.segment import SegmentPolicy
+from qasr.storage.tasks import TaskFilter
+from qasr.storage.transcripts import Transcripts
 from qasr.storage.uploads import SCHEME, Uploads
 
 WHOLE_MS: Final = 600_000
@@ -107,10 +112,18 @@ class Service:
     """Recognizes recordings."""
 
     def __init__(
-        self, *, engines: EnginesInLoading, decoder: Decoder, fetcher: Fetcher, uploads: Uploads, spool: Path
+        self,
+        *,
+        engines: EnginesInLoading,
+        decoder: Decoder,
+        fetcher: Fetcher,
+        uploads: Uploads,
+        transcripts: Transcripts,
+        spool: Path,
+        desk: Desk | None = None,
     ) -> None:
-        self._engines, self._decoder, self._fetcher = engines, decoder, fetcher
-        self.uploads, self._spool = uploads, spool
+        self._engines, self._decoder, self._fetcher, self._desk = engines, decoder, fetcher, desk
+        self.uploads, self.transcripts, self._spool = uploads, transcripts, spool
         self._seats = anyio.Semaphore(SEATS)
 
     @property
@@ -173,6 +186,35 @@ class Service:
                 unused=listening.unused,
                 speech_ms=sum(s.end_ms - s.begin_ms for s in sentences),
             )
+
+    async def submit(self, order: TaskOrder) -> TaskId:
+        """Take on a task; once this returns it survives whatever happens to the process.
+
+        Raises:
+            UnsupportedLanguage, UnsupportedOption: the loaded engine cannot do what was asked.
+            EngineUnavailable: no engine could be loaded, or this process takes no tasks.
+            RateLimited: too many tasks of this owner are unfinished.
+        """
+        _check_engine(order.options, await self.capabilities())
+        return await self._tasks.submit(order)
+
+    async def query(self, task_id: str, owner: str) -> Task | None:
+        """The task with its subtasks; None if there is none, or if it is another's."""
+        return await self._tasks.query(task_id, owner)
+
+    async def list_tasks(self, wanted: TaskFilter, *, offset: int, limit: int) -> tuple[int, list[Task]]:
+        """How many there are, and one page of them, newest first; without their subtasks."""
+        return await self._tasks.find(wanted, offset=offset, limit=limit)
+
+    async def cancel(self, task_id: str, owner: str) -> bool:
+        """Cancel a pending task of *owner*; False if there is none, or if it is not pending any more."""
+        return await self._tasks.cancel(task_id, owner)
+
+    @property
+    def _tasks(self) -> Desk:
+        if self._desk is None:
+            raise EngineUnavailable("This process takes no tasks.")
+        return self._desk
 
     @asynccontextmanager
     async def _decoded(self, order: Order) -> AsyncIterator[tuple[DecodedStream, Blocks]]:
@@ -261,11 +303,16 @@ def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _check_feasible(order: Order, engines: LoadedEngines) -> None:
-    """Refuse by name what the loaded engine cannot do, with the remedy."""
-    capabilities, options = engines.slots.capabilities, order.options
-    language = options.hints.language
+    """Refuse by name what the asked model or the loaded engine cannot do."""
+    language = order.options.hints.language
     if language is not None and order.languages is not None and language not in order.languages:
         raise InvalidParameter(f"Language {language!r} is not supported by this model.", parameter="language")
+    _check_engine(order.options, engines.slots.capabilities)
+
+
+def _check_engine(options: RecognitionOptions, capabilities: Capabilities) -> None:
+    """Refuse by name what the loaded engine cannot do, with the remedy."""
+    language = options.hints.language
     if language is not None and capabilities.languages is not None and language not in capabilities.languages:
         heard = ", ".join(sorted(capabilities.languages))
         raise UnsupportedLanguage(

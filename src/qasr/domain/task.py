@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NewType
 
+from qasr.domain.audio import MediaLimits
 from qasr.domain.options import RecognitionOptions
 
 TaskId = NewType("TaskId", str)
@@ -39,6 +40,9 @@ NEXT: Final[Mapping[TaskState, frozenset[TaskState]]] = {
 }
 """Allowed transitions."""
 
+LONGEST: Final = MediaLimits(max_bytes=2 * 1024**3, max_ms=12 * 3600 * 1000)
+"""The documented 2 GB and 12 hours."""
+
 ENDED: Final = frozenset(state for state, after in NEXT.items() if not after)
 
 
@@ -63,6 +67,8 @@ class TaskOrder:
     dialect: str
     urls: tuple[str, ...]
     options: RecognitionOptions
+    limits: MediaLimits = LONGEST
+    """Of each recording."""
     webhook: str | None = None
 
 

@@ -30,6 +30,7 @@ tasks = sa.Table(
     sa.Column("dialect", sa.String(20), nullable=False),
     sa.Column("state", sa.String(10), nullable=False),
     sa.Column("options", sa.Text, nullable=False),
+    sa.Column("limits", sa.Text, nullable=False),
     sa.Column("webhook", sa.Text),
     sa.Column("submitted_ms", sa.BigInteger, nullable=False),
     sa.Column("scheduled_ms", sa.BigInteger),
@@ -37,7 +38,7 @@ tasks = sa.Table(
     sa.Column("enqueued", sa.Boolean, nullable=False),
     sa.Column("cancel_requested", sa.Boolean, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("progress", sa.Integer, nullable=False),
+    sa.Column("progress", sa.BigInteger, nullable=False),
     sa.Index("tasks_by_owner", "owner", "submitted_ms"),
     sa.Index("tasks_by_state", "state", "submitted_ms"),
 )

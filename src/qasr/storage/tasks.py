@@ -10,6 +10,7 @@ from time import time
 import msgspec
 import sqlalchemy as sa
 
+from qasr.domain.audio import MediaLimits
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.task import NEXT, Failure, Subtask, Task, TaskId, TaskOrder, TaskState
 from qasr.storage.database import Database, subtasks, tasks
@@ -47,6 +48,7 @@ class Tasks:
             "dialect": order.dialect,
             "state": TaskState.PENDING,
             "options": msgspec.json.encode(order.options).decode(),
+            "limits": msgspec.json.encode(order.limits).decode(),
             "webhook": order.webhook,
             "submitted_ms": self._clock(),
             "enqueued": False,
@@ -123,6 +125,20 @@ class Tasks:
         if not NEXT[state]:
             values["ended_ms"] = self._clock()
         return await self._update(tasks.c.id == task_id, tasks.c.state.in_(before), values=values)
+
+    async def cancel_pending(self, task_id: str, owner: str) -> bool:
+        """Cancel *owner*'s task if nobody has begun it; whether that was so."""
+
+        def cancel(connection: sa.Connection) -> bool:
+            where = (tasks.c.id == task_id, tasks.c.owner == owner, tasks.c.state == TaskState.PENDING)
+            values = {"state": TaskState.CANCELED, "ended_ms": self._clock()}
+            if not connection.execute(sa.update(tasks).where(*where).values(values)).rowcount:
+                return False
+            parts = sa.update(subtasks).where(subtasks.c.task_id == task_id)
+            connection.execute(parts.values(state=TaskState.CANCELED))
+            return True
+
+        return await self._database.write(cancel)
 
     async def request_cancel(self, task_id: TaskId) -> bool:
         """Ask a running task to stop before its next step; whether there was one to ask."""
@@ -206,6 +222,7 @@ def _task(row: sa.Row[tuple[object, ...]], parts: Sequence[sa.Row[tuple[object, 
         dialect=row.dialect,
         urls=tuple(part.url for part in parts),
         options=msgspec.json.decode(row.options, type=RecognitionOptions),
+        limits=msgspec.json.decode(row.limits, type=MediaLimits),
         webhook=row.webhook,
     )
     return Task(

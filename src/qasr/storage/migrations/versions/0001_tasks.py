@@ -17,6 +17,7 @@ def upgrade() -> None:
         sa.Column("dialect", sa.String(20), nullable=False),
         sa.Column("state", sa.String(10), nullable=False),
         sa.Column("options", sa.Text, nullable=False),
+        sa.Column("limits", sa.Text, nullable=False),
         sa.Column("webhook", sa.Text),
         sa.Column("submitted_ms", sa.BigInteger, nullable=False),
         sa.Column("scheduled_ms", sa.BigInteger),
@@ -24,7 +25,7 @@ def upgrade() -> None:
         sa.Column("enqueued", sa.Boolean, nullable=False),
         sa.Column("cancel_requested", sa.Boolean, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
-        sa.Column("progress", sa.Integer, nullable=False),
+        sa.Column("progress", sa.BigInteger, nullable=False),
     )
     op.create_index("tasks_by_owner", "tasks", ["owner", "submitted_ms"])
     op.create_index("tasks_by_state", "tasks", ["state", "submitted_ms"])
