@@ -1,8 +1,10 @@
 """Public model names."""
 
+from typing import get_args
+
 import pytest
 
-from qasr.catalogue import built_in
+from qasr.catalogue import Feature, built_in
 from qasr.domain.errors import UnknownModel
 
 
@@ -17,8 +19,15 @@ from qasr.domain.errors import UnknownModel
         ("qwen-audio-asr-latest", "qwen-audio-asr", "qwen-sync"),
         ("fun-asr-flash-2026-06-15", "fun-asr-flash", "fun-sync"),
         ("qwen-audio-3.0-asr-flash", "qwen-audio-3.0-asr-flash", "fun-sync"),
-        ("qwen3-asr-flash-filetrans-2025-11-17", "qwen3-asr-flash-filetrans", "file"),
-        ("fun-asr-mtl-2025-08-25", "fun-asr", "file"),
+        ("qwen3-asr-flash-filetrans-2025-11-17", "qwen3-asr-flash-filetrans", "qwen-file"),
+        ("fun-asr", "fun-asr", "fun-file"),
+        ("fun-asr-2025-11-07", "fun-asr", "fun-file"),
+        ("fun-asr-2025-08-25", "fun-asr-2025-08-25", "fun-file"),
+        ("fun-asr-mtl-2025-08-25", "fun-asr-mtl", "fun-file"),
+        ("paraformer-8k-v2", "paraformer-8k-v2", "fun-file"),
+        ("paraformer-mtl-v1", "paraformer-mtl-v1", "fun-file"),
+        ("sensevoice-v1", "sensevoice-v1", "fun-file"),
+        ("qwen-audio-3.1-asr-flash-filetrans", "qwen-audio-3.0-asr-flash-filetrans", "fun-file"),
         ("paraformer-realtime-8k-v2", "paraformer-realtime-v2", "realtime"),
         ("whisper-1", "whisper-1", "openai-audio"),
     ],
@@ -48,3 +57,25 @@ def test_documented_limits() -> None:
 
     assert (300_000, 10 * 1024**2) == (model.limits.max_ms, model.limits.max_bytes)
     assert set(documented.split()) <= model.languages
+
+
+def test_file_models() -> None:
+    """12 hours and 2 GB each, and the languages and options of their own parameter tables."""
+    models = {model.name: model for model in built_in().models if model.kind in ("qwen-file", "fun-file")}
+
+    assert {(43_200_000, 2 * 1024**3)} == {(m.limits.max_ms, m.limits.max_bytes) for m in models.values()}
+    assert {"zh"} == models["paraformer-8k-v2"].languages == models["paraformer-8k-v1"].languages
+    paraformer = "zh en ja yue ko de fr ru"
+    assert set(paraformer.split()) == models["paraformer-v2"].languages
+    assert {"zh", "en"} == models["fun-asr-2025-08-25"].languages
+    hints = "zh en ja ko vi th id ms tl hi ar fr de es pt ru it nl sv da fi no el pl cs hu ro bg hr sk"
+    assert set(hints.split()) <= models["fun-asr"].languages & models["fun-asr-mtl"].languages
+    assert {"paraformer-v1", "paraformer-8k-v1", "paraformer-mtl-v1"} == {
+        name for name, model in models.items() if "phrases" in model.takes
+    }
+    assert all(
+        ("stored-hotwords" in model.takes) == name.endswith("-v2")
+        for name, model in models.items()
+        if name.startswith("paraformer")
+    )
+    assert all(model.takes <= set(get_args(Feature)) for model in models.values())

@@ -15,8 +15,22 @@ from typing import Final, Literal, TypeAlias
 from qasr.domain.audio import MediaLimits
 from qasr.domain.errors import UnknownModel
 
-Kind: TypeAlias = Literal["qwen-sync", "fun-sync", "openai-audio", "file", "realtime"]
-"""Which interface serves a model."""
+Kind: TypeAlias = Literal["qwen-sync", "fun-sync", "openai-audio", "qwen-file", "fun-file", "realtime"]
+"""Which interface serves a model; of the two families of file models, each has answers of its own."""
+
+Feature: TypeAlias = Literal[
+    "context",
+    "first-hint",
+    "stored-hotwords",
+    "instant-hotwords",
+    "phrases",
+    "speakers",
+    "disfluency",
+    "alignment",
+    "events",
+    "word-filter",
+]
+"""What not all file models take; ``first-hint``: of several language hints only the first one counts."""
 
 _SNAPSHOT: Final = re.compile(r"^(?P<family>.+?)(?:-\d{4}-\d{2}-\d{2})?(?:-us)?$")
 
@@ -34,6 +48,8 @@ class Model:
     """Most bytes of a recording inside the request; for ``qwen-sync`` the encoded text counts, as documented."""
     languages: frozenset[str]
     aliases: tuple[str, ...]
+    takes: frozenset[Feature] = frozenset()
+    """Of file models; other interfaces take the same for all their models."""
 
 
 class Catalogue:
@@ -72,6 +88,7 @@ def built_in() -> Catalogue:
                 inline_bytes=row.get("inline_bytes", row["bytes"]),
                 languages=languages[row["languages"]],
                 aliases=tuple(row.get("aliases", ())),
+                takes=frozenset(row.get("takes", ())),
             )
             for row in data["model"]
         )

@@ -6,10 +6,11 @@ from qasr.domain.errors import InvalidParameter
 
 NAMES: Final = {
     "ar": "arabic", "bg": "bulgarian", "cs": "czech", "da": "danish", "de": "german", "el": "greek", "en": "english",
-    "es": "spanish", "fa": "persian", "fi": "finnish", "fil": "tagalog", "fr": "french", "hi": "hindi",
-    "hr": "croatian", "hu": "hungarian", "id": "indonesian", "is": "icelandic", "it": "italian", "ja": "japanese",
-    "ko": "korean", "mk": "macedonian", "ms": "malay", "nl": "dutch", "no": "norwegian", "pl": "polish",
-    "pt": "portuguese", "ro": "romanian", "ru": "russian", "sk": "slovak", "sv": "swedish", "th": "thai",
+    "es": "spanish", "et": "estonian", "fa": "persian", "fi": "finnish", "fil": "tagalog", "fr": "french",
+    "ga": "irish", "hi": "hindi", "hr": "croatian", "hu": "hungarian", "id": "indonesian", "is": "icelandic",
+    "it": "italian", "ja": "japanese", "ko": "korean", "lt": "lithuanian", "lv": "latvian", "mk": "macedonian",
+    "ms": "malay", "mt": "maltese", "nl": "dutch", "no": "norwegian", "pl": "polish", "pt": "portuguese",
+    "ro": "romanian", "ru": "russian", "sk": "slovak", "sl": "slovenian", "sv": "swedish", "th": "thai",
     "tl": "tagalog", "tr": "turkish", "uk": "ukrainian", "vi": "vietnamese", "yue": "cantonese", "zh": "chinese",
 }  # fmt: skip
 

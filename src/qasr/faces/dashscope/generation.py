@@ -38,7 +38,7 @@ def parse(request: wire.GenerationRequest, model: Model, owner: str, deadline_s:
     Raises:
         InvalidParameter, UnsupportedOption, TooLarge, ModelNotServed.
     """
-    if model.kind in ("file", "realtime"):
+    if model.kind in ("qwen-file", "fun-file", "realtime"):
         raise ModelNotServed(f"Model `{request.model}` does not support synchronous calls on this interface.")
     messages = request.input.messages
     if len(messages) > MOST_MESSAGES:

@@ -28,7 +28,7 @@ def parse(request: wire.ChatRequest, model: Model, owner: str, deadline_s: float
     Raises:
         InvalidParameter, TooLarge, ModelNotServed.
     """
-    if model.kind in ("file", "realtime"):
+    if model.kind in ("qwen-file", "fun-file", "realtime"):
         raise ModelNotServed(f"Unsupported model `{request.model}` for OpenAI compatibility mode.")
     if request.stream_options is not None and not request.stream:
         raise InvalidParameter(
