@@ -139,6 +139,17 @@ class Service:
         """
         return (await self._engines.get()).slots.capabilities
 
+    async def timed_languages(self) -> frozenset[str] | None:
+        """Codes of the languages whose words get measured times, not estimated ones; None: all that are heard.
+
+        Raises:
+            EngineUnavailable: no engine could be loaded.
+        """
+        engines = await self._engines.get()
+        if engines.slots.capabilities.word_times:
+            return engines.slots.capabilities.languages
+        return frozenset() if engines.aligner is None else engines.aligner.languages
+
     @asynccontextmanager
     async def listen(self, order: Order) -> AsyncIterator[Listening]:
         """Recognize; leaving the block early stops all work for it.
