@@ -117,6 +117,7 @@ def build(settings: Settings) -> Starlette:
         catalogue=names,
         keys=keys,
         bodies=bodies,
+        links=dashscope.ResultLinks(partial(server_secret, settings.data_dir)),
         external_url=settings.server.external_url,
         answer_s=settings.server.answer_s,
         spool=settings.data_dir / "spool",

@@ -209,8 +209,11 @@ class Service:
         _check_engine(order.options, await self.capabilities())
         return await self._tasks.submit(order)
 
-    async def query(self, task_id: str, owner: str) -> Task | None:
-        """The task with its subtasks; None if there is none, or if it is another's."""
+    async def query(self, task_id: str, owner: str | None) -> Task | None:
+        """The task with its subtasks; None if there is none, or if it is not *owner*'s.
+
+        An *owner* of None is for those who were let in by other means than a key.
+        """
         return await self._tasks.query(task_id, owner)
 
     async def list_tasks(self, wanted: TaskFilter, *, offset: int, limit: int) -> tuple[int, list[Task]]:

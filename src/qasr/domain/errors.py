@@ -12,6 +12,7 @@
     │   ├── Unauthorized          no key, or a wrong one
     │   ├── AccessDenied          a right key, but not for this
     │   ├── NotFound              no such object, or not the caller's
+    │   ├── WrongState            it cannot be done with the object any more
     │   └── TooLarge              body or recording exceed the limit in bytes
     ├── MediaError            the recording is at fault
     │   ├── FetchFailed           the address could not be read
@@ -76,6 +77,10 @@ class AccessDenied(RequestError):
 
 class NotFound(RequestError):
     """No such object, or it belongs to somebody else."""
+
+
+class WrongState(RequestError):
+    """It cannot be done with the object any more."""
 
 
 class TooLarge(RequestError):

@@ -28,6 +28,19 @@ WordTimes: TypeAlias = Literal["none", "words"]
 """Whether words need times: they cost an alignment for engines that do not give them."""
 
 
+SentenceEnds: TypeAlias = Literal["punctuation", "pauses"]
+"""Where sentences end: at pauses and at punctuation, or at pauses only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HiddenWords:
+    """Words of the client's own that its transcripts must not show; applied where a transcript is written out."""
+
+    starred: tuple[str, ...] = ()
+    """Shown as asterisks."""
+    removed: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecognitionOptions:
     """All that decides a result besides the sound itself."""
@@ -35,6 +48,8 @@ class RecognitionOptions:
     hints: Hints = Hints()
     itn: bool = False
     word_times: WordTimes = "none"
+    sentence_ends: SentenceEnds = "punctuation"
+    hidden: HiddenWords = HiddenWords()
     channels: tuple[int, ...] | None = None
     """Tracks to recognize apart from each other, from 0; None mixes all of them to one."""
 

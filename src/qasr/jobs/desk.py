@@ -46,8 +46,8 @@ class Desk:
         log.info("task_submitted", task_id=task_id, model=order.model, recordings=len(order.urls))
         return task_id
 
-    async def query(self, task_id: str, owner: str) -> Task | None:
-        """The task with its subtasks; None if there is none, or if it is another's."""
+    async def query(self, task_id: str, owner: str | None) -> Task | None:
+        """The task with its subtasks; None if there is none, or if it is not *owner*'s (None: anybody's will do)."""
         return await self._tasks.get(task_id, owner)
 
     async def find(self, wanted: TaskFilter, *, offset: int, limit: int) -> tuple[int, list[Task]]:

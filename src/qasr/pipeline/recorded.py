@@ -51,7 +51,7 @@ async def transcription(
     async def hear(segment: Segment) -> tuple[Sentence, ...]:
         request = Request(segment=segment, hints=options.hints)
         hypothesis = await engines.slots.recognize(request, lane=turn.lane, owner=turn.owner)
-        return await _sentences(segment, hypothesis, options, engines.aligner)
+        return await sentences_of(segment, hypothesis, options, engines.aligner)
 
     capabilities = engines.slots.capabilities
     ahead = capabilities.parallel_calls * capabilities.largest_batch
@@ -82,10 +82,12 @@ async def _probabilities(state: VadState, pcm: Pcm) -> Probabilities:
     return await anyio.to_thread.run_sync(state.feed, pcm)
 
 
-async def _sentences(
+async def sentences_of(
     segment: Segment, hypothesis: Hypothesis, options: RecognitionOptions, aligner: Aligner | None
 ) -> tuple[Sentence, ...]:
-    texts = split_sentences(hypothesis.text.strip())
+    """What was heard in *segment*, as sentences with times, and with words where *options* want them."""
+    whole = hypothesis.text.strip()
+    texts = split_sentences(whole) if options.sentence_ends == "punctuation" else [whole] * bool(whole)
     if not texts:
         return ()
     words = await _timed_words(segment, hypothesis, aligner) if options.word_times == "words" else ()

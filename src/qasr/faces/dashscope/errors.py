@@ -26,6 +26,7 @@ from qasr.domain.errors import (
     TooLong,
     Unauthorized,
     UnknownModel,
+    WrongState,
 )
 from qasr.faces.dashscope import wire
 
@@ -37,6 +38,7 @@ SHAPES: Final[Mapping[type[QasrError], tuple[int, str]]] = {
     Unauthorized: (401, "InvalidApiKey"),
     AccessDenied: (403, "AccessDenied"),
     NotFound: (400, "InvalidParameter"),
+    WrongState: (400, "UnsupportedOperation"),
     TooLarge: (400, "BadRequest.TooLarge"),
     MediaError: (400, "InvalidParameter"),
     FetchFailed: (400, "InvalidFile.DownloadFailed"),

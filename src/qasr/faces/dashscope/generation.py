@@ -119,12 +119,17 @@ def _fun_options(messages: Sequence[wire.Message], parameters: wire.Parameters) 
     hints = Hints(
         language=languages[0] if len(languages) == 1 else None,
         context="\n".join(turns),
-        hotwords=_instant_hotwords(parameters.vocabulary or {}),
+        hotwords=instant_hotwords(parameters.vocabulary or {}),
     )
     return RecognitionOptions(hints=hints, word_times="words", speakers=bool(parameters.speaker_diarization_enabled))
 
 
-def _instant_hotwords(vocabulary: dict[str, int]) -> tuple[Hotword, ...]:
+def instant_hotwords(vocabulary: dict[str, int]) -> tuple[Hotword, ...]:
+    """Words that come with the request.
+
+    Raises:
+        InvalidParameter: too many, or weights out of range.
+    """
     if len(vocabulary) > INSTANT_HOTWORDS:
         raise InvalidParameter(f"vocabulary holds more than {INSTANT_HOTWORDS} words.", parameter="vocabulary")
     for text, weight in vocabulary.items():

@@ -1,10 +1,7 @@
 """Routes of the native dialect: bytes in, bytes out."""
 
-from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import msgspec
 from starlette.datastructures import MutableHeaders
@@ -12,17 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from qasr.catalogue import Catalogue, Model
+from qasr.catalogue import Model
 from qasr.domain.errors import AccessDenied, InvalidParameter, QasrError
 from qasr.domain.transcript import Sentence
-from qasr.faces.dashscope import generation, uploads, wire
+from qasr.faces.dashscope import generation, task_routes, uploads, wire
+from qasr.faces.dashscope.context import Context
 from qasr.faces.dashscope.errors import to_fun_wire, to_wire
 from qasr.faces.forms import file_form
 from qasr.faces.http import (
-    Bodies,
     Emit,
     EventStream,
-    Keys,
     ToWire,
     decode,
     endpoint,
@@ -38,19 +34,6 @@ from qasr.service import Order, Service
 LARGEST_PAGE = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What this face needs of the house."""
-
-    service: Callable[[], Service]
-    catalogue: Catalogue
-    keys: Keys
-    bodies: Bodies
-    external_url: str | None
-    answer_s: float
-    spool: Path
-
-
 def routes(context: Context) -> list[BaseRoute]:
     """All paths of this face."""
     native, oss = endpoint(to_wire), endpoint(uploads.to_wire)
@@ -61,6 +44,7 @@ def routes(context: Context) -> list[BaseRoute]:
         Route("/oss/{door}", oss(partial(_upload, context)), methods=["POST"]),
         Route("/api/v1/models", native(partial(_models, context)), methods=["GET"]),
         Route("/api/v1/models/{name:path}", native(partial(_models, context)), methods=["GET"]),
+        *task_routes.routes(context),
     ]
 
 

@@ -1,0 +1,24 @@
+"""What this face needs of the house."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from qasr.catalogue import Catalogue
+from qasr.faces.dashscope.results import ResultLinks
+from qasr.faces.http import Bodies, Keys
+from qasr.service import Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """All that its routes share."""
+
+    service: Callable[[], Service]
+    catalogue: Catalogue
+    keys: Keys
+    bodies: Bodies
+    links: ResultLinks
+    external_url: str | None
+    answer_s: float
+    spool: Path
