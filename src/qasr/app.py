@@ -20,22 +20,37 @@ from qasr.engines.registry import EnginesInLoading
 from qasr.faces import dashscope, health, openai, openapi
 from qasr.faces.http import Bodies, Keys, ReadToTheEnd, RequestIds, sleep_until_cancelled
 from qasr.faces.unknown import handlers
+from qasr.jobs.dbos import durable
+from qasr.jobs.desk import Desk
+from qasr.jobs.reaper import BEAT_S, MEND_S, Keeper
+from qasr.jobs.workflow import Perform
 from qasr.pipeline.decode import Decoder
 from qasr.pipeline.fetch import Fetcher, FetchPolicy
+from qasr.pipeline.filed import Filed
 from qasr.service import Service
+from qasr.storage.database import Database, create_engine
+from qasr.storage.executors import Executors, stable_id
 from qasr.storage.objects import Objects
+from qasr.storage.tasks import Tasks
 from qasr.storage.transcripts import Transcripts
 from qasr.storage.uploads import Uploads, server_secret
 from qasr.workers import available_cpus
 
 SWEEP_S: Final = 3600.0
+TASK_GRACE_S: Final = 20.0
+"""For groups under way, when the server stops."""
 
 log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Service]:
-    """The service, for as long as the block lasts. Engines load beside it; ``service.problem`` tells how far."""
+async def running(settings: Settings, *, with_tasks: bool = False) -> AsyncIterator[Service]:
+    """The service, for as long as the block lasts. Engines load beside it; ``service.problem`` tells how far.
+
+    Args:
+        settings: all of them.
+        with_tasks: take on and do tasks, too; needs the data directory for itself.
+    """
     spool = settings.data_dir / "spool"
     shutil.rmtree(spool, ignore_errors=True)  # left over from a crash: nobody can ask for it any more
     spool.mkdir(parents=True, mode=0o700)
@@ -72,6 +87,17 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         processes = settings.engines.decoders or min(available_cpus() + 1, 4)
         decoder = await stack.enter_async_context(Decoder(processes=processes))
         fetcher = await stack.enter_async_context(Fetcher(fetch))
+        desk = None
+        if with_tasks:
+            recordings = Filed(
+                objects=objects,
+                engines=engines,
+                decoder=decoder,
+                fetcher=fetcher,
+                uploads=uploads,
+                folder=settings.data_dir / "fetching",
+            )
+            desk = await stack.enter_async_context(_tasks(settings, recordings))
         yield Service(
             engines=engines,
             decoder=decoder,
@@ -79,7 +105,49 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
             uploads=uploads,
             transcripts=Transcripts(objects),
             spool=spool,
+            desk=desk,
         )
+
+
+@asynccontextmanager
+async def _tasks(settings: Settings, recordings: Filed) -> AsyncIterator[Desk]:
+    """The desk, and behind it the durable engine and its keeper."""
+    url = settings.database.url
+    database = Database(url or f"sqlite:///{(settings.data_dir / 'qasr.db').absolute()}")
+    is_shared = not database.is_sqlite
+    executor_id = settings.jobs.executor_id or stable_id(settings.data_dir)
+    await anyio.to_thread.run_sync(database.migrate)
+    tasks, executors = Tasks(database), Executors(database)
+    await executors.beat(executor_id)  # before anything is claimed in its name
+    workflows = create_engine(
+        url if url and is_shared else f"sqlite:///{(settings.data_dir / 'workflows.db').absolute()}"
+    )
+    async with AsyncExitStack() as stack:
+        stack.callback(database.close)
+        engine = await stack.enter_async_context(
+            durable(
+                Perform(tasks, recordings),
+                workflows,
+                executor_id=executor_id,
+                concurrency=settings.jobs.concurrency,
+                grace_s=TASK_GRACE_S,
+            )
+        )
+        keeper = Keeper(
+            tasks,
+            executors,
+            engine,
+            recordings.forget,
+            executor_id=executor_id,
+            keep=timedelta(hours=settings.jobs.keep_hours),
+        )
+        group = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(group.cancel_scope.cancel)
+        if is_shared:
+            group.start_soon(sleep_until_cancelled, BEAT_S, keeper.reap)
+        group.start_soon(sleep_until_cancelled, MEND_S, keeper.mend)
+        group.start_soon(sleep_until_cancelled, SWEEP_S, keeper.expire)
+        yield Desk(tasks, engine, most_unfinished=settings.jobs.most_unfinished)
 
 
 def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:
@@ -104,7 +172,7 @@ def build(settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with running(settings) as service:
+        async with running(settings, with_tasks=True) as service:
             holder.append(service)
             yield
             holder.clear()

@@ -123,6 +123,31 @@ class Scripted(_Section):
     latency_ms: int = Field(default=0, ge=0)
     text: str = ""
     slots: int = Field(default=4, ge=1)
+    call_log: str = ""
+    """A file that gets one line per segment heard; for tests."""
+    fail_at_ms: int = Field(default=0, ge=0)
+    """Segments that begin at or after this moment fail, each time; 0: none does. For tests."""
+
+
+class Database(_Section):
+    """Where tasks are kept."""
+
+    url: str | None = None
+    """``postgresql://…`` for several servers on one database; None: files under the data directory."""
+
+
+class Jobs(_Section):
+    """Long recordings."""
+
+    executor_id: str | None = None
+    """The name under which this server takes tasks, the same after each start. None: made once and kept under the data
+    directory."""
+    concurrency: int = Field(default=4, ge=1)
+    """Tasks that this server works on at once."""
+    keep_hours: float = Field(default=24.0, gt=0)
+    """How long tasks and their transcripts are kept after their end: the documented 24 hours."""
+    most_unfinished: int = Field(default=1000, ge=1)
+    """Unfinished tasks of one key; beyond it submissions are told to come later."""
 
 
 class Logging(_Section):
@@ -153,6 +178,8 @@ class Settings(BaseSettings):
     engines: Engines = Engines()
     moonshine: Moonshine = Moonshine()
     scripted: Scripted = Scripted()
+    database: Database = Database()
+    jobs: Jobs = Jobs()
     log: Logging = Logging()
 
     @classmethod

@@ -7,16 +7,35 @@ batched, on every machine and without a model.
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import anyio.to_thread
+
+from qasr.domain.errors import EngineFailed
 from qasr.domain.transcript import Hypothesis
 from qasr.engines.base import Capabilities, Recognizer, Request
 
 
 class Scripted:
-    """Answers after *latency_s* with *text*, or with a sentence made from each segment's times."""
+    """Answers after *latency_s* with *text*, or with a sentence made from each segment's times.
 
-    def __init__(self, *, latency_s: float, text: str, slots: int, batch: int) -> None:
+    Args:
+        call_log: a file that gets one line per segment heard, ``<begin_ms> <length_ms> <channel>``; for tests.
+        fail_at_ms: a segment that begins at or after this moment of its recording fails, each time; for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        latency_s: float,
+        text: str,
+        slots: int,
+        batch: int,
+        call_log: Path | None = None,
+        fail_at_ms: int | None = None,
+    ) -> None:
         self._latency_s, self._text = latency_s, text
+        self._call_log, self._fail_at_ms = call_log, fail_at_ms
         self._capabilities = Capabilities(
             name="scripted",
             languages=None,
@@ -32,8 +51,18 @@ class Scripted:
         return self._capabilities
 
     async def recognize(self, batch: Sequence[Request]) -> list[Hypothesis]:
-        """One text per segment, after the set latency."""
+        """One text per segment, after the set latency.
+
+        Raises:
+            EngineFailed: it was set to.
+        """
         await asyncio.sleep(self._latency_s)
+        segments = [request.segment for request in batch]
+        if self._call_log is not None:
+            lines = "".join(f"{s.begin_ms} {s.end_ms - s.begin_ms} {s.channel}\n" for s in segments)
+            await anyio.to_thread.run_sync(_append, self._call_log, lines)
+        if self._fail_at_ms is not None and any(s.begin_ms >= self._fail_at_ms for s in segments):
+            raise EngineFailed("The scripted engine fails here, as it was told.")
         return [Hypothesis(text=self._say(request), language=request.hints.language or "en") for request in batch]
 
     def _say(self, request: Request) -> str:
@@ -43,13 +72,18 @@ class Scripted:
         )
 
 
+def _append(path: Path, lines: str) -> None:
+    with path.open("a", encoding="ascii") as file:
+        file.write(lines)
+
+
 @asynccontextmanager
 async def factory(settings: Mapping[str, str]) -> AsyncIterator[Recognizer]:
     """A scripted engine.
 
     Args:
         settings: ``latency_ms`` of each call (0), ``text`` for every segment (empty: derived from its times), ``slots``
-            as parallel calls (4), ``batch`` as segments per call (8).
+            as parallel calls (4), ``batch`` as segments per call (8), ``call_log`` and ``fail_at_ms`` (none).
 
     Raises:
         ValueError: a setting is not a number, or out of range.
@@ -61,4 +95,11 @@ async def factory(settings: Mapping[str, str]) -> AsyncIterator[Recognizer]:
     )
     if not 0 <= latency_ms <= 3_600_000 or slots < 1 or batch < 1:
         raise ValueError(f"scripted engine: latency_ms={latency_ms:g}, slots={slots}, batch={batch} is out of range")
-    yield Scripted(latency_s=latency_ms / 1000, text=settings.get("text", ""), slots=slots, batch=batch)
+    yield Scripted(
+        latency_s=latency_ms / 1000,
+        text=settings.get("text", ""),
+        slots=slots,
+        batch=batch,
+        call_log=Path(settings["call_log"]) if settings.get("call_log") else None,
+        fail_at_ms=int(settings["fail_at_ms"]) if settings.get("fail_at_ms") else None,
+    )

@@ -24,6 +24,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import anyio
 import anyio.to_thread
 import httpcore2
+import msgspec
 
 from qasr import __version__
 from qasr.domain.errors import EngineFailed, FetchFailed, FetchRefused, FetchStatus, FetchTimeout, TooLarge
@@ -35,6 +36,8 @@ WRITE_BYTES: Final = 1024 * 1024
 MOST_CONNECTIONS: Final = 64
 MOST_ADDRESSES: Final = 4
 """Of one host that are tried."""
+HTTP_PARTIAL: Final = 206
+HTTP_RANGE_NOT_SATISFIABLE: Final = 416
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 PATH_SAFE: Final = "/%:@!$&'()*+,;=~-._"
 QUERY_SAFE: Final = PATH_SAFE + "?"
@@ -43,6 +46,13 @@ HEADERS: Final = (
     (b"Accept", b"*/*"),
     (b"Accept-Encoding", b"identity"),
 )
+
+RETRY_S: Final = (0.5, 2.0, 5.0, 10.0)
+"""Pauses before a broken download goes on; one that breaks once more without a new byte is given up."""
+MOST_RESUMED_S: Final = 6 * 3600.0
+"""For one download in all its parts."""
+TRY_LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses that may change by themselves."""
 
 NOT_PUBLIC: Final = "The address of the file is not one that this server may read."
 
@@ -234,14 +244,83 @@ class Fetcher:
             with suppress(FileNotFoundError):
                 path.unlink()  # noqa: ASYNC240 - no slower than the way to a thread
 
+    async def fetch_on(self, url: str, path: Path, *, max_bytes: int) -> None:
+        """The contents of *url* in the file *path*; goes on where it stopped, also when an earlier process began it.
+
+        A second file beside *path* remembers which version of the contents was begun, so that two are never mixed.
+        An origin that cannot send parts is read from the beginning again. The caller removes both (``discard``).
+
+        Raises:
+            FetchRefused, FetchStatus, FetchTimeout, FetchFailed, TooLarge: as ``fetch``.
+        """
+        failures = 0
+        with anyio.move_on_after(MOST_RESUMED_S):
+            while True:
+                part = await anyio.to_thread.run_sync(_Part.of, path)
+                if part.complete:
+                    return
+                try:
+                    with _translated():
+                        await self._continue(url, part, max_bytes)
+                except FetchRefused:
+                    raise
+                except FetchFailed as failure:
+                    if isinstance(failure, FetchStatus) and failure.status not in TRY_LATER:
+                        raise
+                    grown = (await anyio.to_thread.run_sync(_Part.of, path)).n_bytes > part.n_bytes
+                    failures = 1 if grown else failures + 1
+                    if failures > len(RETRY_S):
+                        raise
+                    await anyio.sleep(RETRY_S[failures - 1])
+                else:
+                    return
+        raise FetchTimeout("The server of the file did not send it in time.")
+
+    async def _continue(self, url: str, part: "_Part", max_bytes: int) -> None:
+        """Ask for what is missing of *part* and write it."""
+
+        async def receive(response: httpcore2.Response) -> None:
+            if response.status == HTTP_RANGE_NOT_SATISFIABLE and part.n_bytes:
+                await anyio.to_thread.run_sync(part.restart, None)
+                raise FetchFailed("The server of the file broke off, or its answer was malformed.")
+            if response.status != HTTP_PARTIAL or not part.n_bytes:
+                _check_status(response)
+                await anyio.to_thread.run_sync(part.restart, _validator(response))
+            elif not _header(response, b"content-range").startswith(f"bytes {part.n_bytes}-".encode()):
+                raise FetchFailed("The server of the file sent another part than it was asked for.")
+            with part.path.open("ab", buffering=0) as file:
+                await _receive(response, _Spool(file, max_bytes, n_total=part.n_bytes))
+            await anyio.to_thread.run_sync(part.finish)
+
+        wanted: list[tuple[bytes, bytes]] = []
+        if part.n_bytes and part.validator is not None:
+            wanted = [(b"Range", f"bytes={part.n_bytes}-".encode()), (b"If-Range", part.validator.encode("latin-1"))]
+        await self._follow(url, wanted, receive)
+
     async def _download(self, url: str, spool: "_Spool") -> None:
         """Follow *url* to the end and write what is there."""
+
+        async def receive(response: httpcore2.Response) -> None:
+            _check_status(response)
+            await _receive(response, spool)
+
+        await self._follow(url, [], receive)
+
+    async def _follow(
+        self,
+        url: str,
+        more: list[tuple[bytes, bytes]],
+        receive: Callable[[httpcore2.Response], Awaitable[None]],
+    ) -> None:
+        """Follow *url* to the end, asking with *more* headers, and hand the answer to *receive*."""
         for _ in range(self._policy.max_redirects + 1):
             target, headers = _parse(url)
-            async with self._pool.stream("GET", target, headers=headers, extensions=self._timeouts()) as response:
+            async with self._pool.stream(
+                "GET", target, headers=[*headers, *more], extensions=self._timeouts()
+            ) as response:
                 location = _location(response)
                 if location is None:
-                    await _receive(response, spool)
+                    await receive(response)
                     return
             url = _joined(url, location)
         raise FetchFailed("The address of the file redirects too often.")
@@ -275,24 +354,26 @@ def _translated() -> Iterator[None]:
 class _Spool:
     """A file that may take so many bytes."""
 
-    def __init__(self, file: Any, max_bytes: int) -> None:
+    def __init__(self, file: Any, max_bytes: int, *, n_total: int = 0) -> None:
         self._file, self._max_bytes = file, max_bytes
         self._gathered = bytearray()
-        self._n_total = 0
+        self._n_total = n_total
 
     def announce(self, n_bytes: int) -> None:
-        """So many are said to come."""
-        if n_bytes > self._max_bytes:
+        """So many more are said to come."""
+        if self._n_total + n_bytes > self._max_bytes:
             raise TooLarge(f"The input audio is larger than {self._max_bytes} bytes.")
 
     async def add(self, data: bytes) -> None:
         self._n_total += len(data)
-        self.announce(self._n_total)
+        self.announce(0)
         self._gathered += data
         if len(self._gathered) >= WRITE_BYTES:
             await self.flush()
 
     async def flush(self) -> None:
+        if not self._gathered:
+            return
         try:
             await anyio.to_thread.run_sync(self._file.write, self._gathered)
         except OSError as error:
@@ -300,17 +381,89 @@ class _Spool:
         self._gathered = bytearray()
 
 
-async def _receive(response: httpcore2.Response, spool: _Spool) -> None:
+class _Memory(msgspec.Struct, frozen=True):
+    """What a file of its own remembers of a download that was begun."""
+
+    validator: str | None
+    complete: bool = False
+
+
+class _Part:
+    """A download as far as it came: the bytes at *path*, and beside them what they are the beginning of.
+
+    Without a validator (a strong ETag, or the time of the last change) the beginning may be of other contents than the
+    rest, and is worth nothing.
+    """
+
+    def __init__(self, path: Path, memory: _Memory) -> None:
+        self.path, self.validator, self.complete = path, memory.validator, memory.complete
+        self.n_bytes = path.stat().st_size if path.exists() and (memory.validator or memory.complete) else 0
+
+    @classmethod
+    def of(cls, path: Path) -> "_Part":
+        try:
+            return cls(path, msgspec.json.decode(_memory_path(path).read_bytes(), type=_Memory))
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return cls(path, _Memory(None))
+
+    def restart(self, validator: str | None) -> None:
+        """Forget what came; now the contents that *validator* names begin."""
+        _memory_path(self.path).unlink(missing_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_bytes(b"")
+        self.path.chmod(0o600)
+        self._remember(_Memory(validator))
+        self.n_bytes, self.validator = 0, validator
+
+    def finish(self) -> None:
+        """All of it came."""
+        self._remember(_Memory(self.validator, complete=True))
+        self.complete = True
+
+    def _remember(self, memory: _Memory) -> None:
+        path = _memory_path(self.path)
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.encode(memory))
+        fresh.replace(path)
+
+
+def discard(path: Path) -> None:
+    """Remove what ``Fetcher.fetch_on`` made at *path*."""
+    path.unlink(missing_ok=True)
+    _memory_path(path).unlink(missing_ok=True)
+
+
+def _memory_path(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def _validator(response: httpcore2.Response) -> str | None:
+    """What names the version of the contents, for ``If-Range``; weak ETags may not be used there (RFC 9110, 13.1.5)."""
+    etag = _header(response, b"etag")
+    named = etag if etag.startswith(b'"') else _header(response, b"last-modified")
+    return named.decode("latin-1") or None
+
+
+def _header(response: httpcore2.Response, wanted: bytes) -> bytes:
+    return next((value.strip() for name, value in response.headers if name.lower() == wanted), b"")
+
+
+def _check_status(response: httpcore2.Response) -> None:
     if not 200 <= response.status < 300:
         raise FetchStatus(f"The server of the file answered with status {response.status}.", status=response.status)
-    headers = {name.lower(): value for name, value in response.headers}
-    if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"", b"identity"):
+
+
+async def _receive(response: httpcore2.Response, spool: _Spool) -> None:
+    if _header(response, b"content-encoding").lower() not in (b"", b"identity"):
         raise FetchFailed("The server of the file sent it compressed, though it was asked not to.")
-    if (length := headers.get(b"content-length", b"")).isdigit():
+    if (length := _header(response, b"content-length")).isdigit():
         spool.announce(int(length))
-    async for data in response.aiter_stream():
-        await spool.add(data)
-    await spool.flush()
+    try:
+        async for data in response.aiter_stream():
+            await spool.add(data)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await spool.flush()  # also of a download that broke off: it may go on there
 
 
 def _location(response: httpcore2.Response) -> str | None:

@@ -118,6 +118,7 @@ def create_engine(url: str) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def set_pragmas(connection: Any, _record: Any) -> None:
+        connection.isolation_level = "IMMEDIATE"  # a transaction that turns to writing late may not wait its turn
         cursor = connection.cursor()
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
             cursor.execute(f"PRAGMA {pragma}")

@@ -3,17 +3,20 @@
 Every transition is one conditional update, so that two workers, or a worker and a cancel, cannot both win.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import time
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
 from qasr.domain.audio import MediaLimits
 from qasr.domain.options import RecognitionOptions
-from qasr.domain.task import NEXT, Failure, Subtask, Task, TaskId, TaskOrder, TaskState
+from qasr.domain.task import ENDED, NEXT, Failure, Subtask, Task, TaskId, TaskOrder, TaskState
 from qasr.storage.database import Database, subtasks, tasks
+
+UNFINISHED: Final = (TaskState.PENDING, TaskState.RUNNING)
 
 
 def now_ms() -> int:
@@ -145,6 +148,11 @@ class Tasks:
         running = tasks.c.state == TaskState.RUNNING
         return await self._update(tasks.c.id == task_id, running, values={"cancel_requested": True})
 
+    async def is_cancel_requested(self, task_id: TaskId) -> bool:
+        """Whether a running task is to stop."""
+        query = sa.select(tasks.c.cancel_requested).where(tasks.c.id == task_id)
+        return bool(await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none()))
+
     async def mark_enqueued(self, task_id: TaskId) -> None:
         """The workflow of the task exists."""
         await self._update(tasks.c.id == task_id, values={"enqueued": True})
@@ -158,43 +166,86 @@ class Tasks:
         )
         return await self._database.read(lambda connection: list(connection.execute(query).scalars()))
 
-    async def begin_attempt(self, task_id: TaskId, progress: int) -> int:
-        """A worker takes the task up (again): how often it has been since it last moved on.
-
-        *progress* counts finished groups; where it has grown, the count begins anew.
-        """
+    async def begin_attempt(self, task_id: TaskId) -> int:
+        """A worker takes the task up (again): how often that has happened since it last moved on."""
+        reached = sa.select(
+            sa.func.coalesce(sa.func.sum(subtasks.c.done_ms), 0)
+            + sa.func.count().filter(subtasks.c.duration_ms > 0)
+            + sa.func.count().filter(subtasks.c.state.in_(ENDED))
+        ).where(subtasks.c.task_id == task_id)
 
         def count(connection: sa.Connection) -> int:
-            query = sa.select(tasks.c.attempts, tasks.c.progress).where(tasks.c.id == task_id)
-            row = connection.execute(query).one()
+            row = connection.execute(sa.select(tasks.c.attempts, tasks.c.progress).where(tasks.c.id == task_id)).one()
+            progress = int(connection.execute(reached).scalar_one())
             attempts = row.attempts + 1 if progress <= row.progress else 1
             values = {"attempts": attempts, "progress": max(progress, row.progress)}
             connection.execute(sa.update(tasks).where(tasks.c.id == task_id).values(values))
-            return attempts
+            return int(attempts)
 
         return await self._database.write(count)
 
     async def unfinished(self, owner: str) -> int:
         """How many tasks of *owner* wait or run."""
         query = (
-            sa.select(sa.func.count())
-            .select_from(tasks)
-            .where(tasks.c.owner == owner, tasks.c.state.in_([TaskState.PENDING, TaskState.RUNNING]))
+            sa.select(sa.func.count()).select_from(tasks).where(tasks.c.owner == owner, tasks.c.state.in_(UNFINISHED))
         )
         return await self._database.read(lambda connection: connection.execute(query).scalar_one())
 
-    async def set_subtask(self, task_id: TaskId, number: int, **values: object) -> None:
-        """Change columns of one subtask; ``failure`` may be a ``Failure``."""
-        if isinstance(failure := values.get("failure"), Failure):
-            values["failure"] = msgspec.json.encode(failure).decode()
-        where = (subtasks.c.task_id == task_id, subtasks.c.number == number)
-        await self._database.write(lambda c: c.execute(sa.update(subtasks).where(*where).values(**values)))
+    async def begin_subtask(self, task_id: TaskId, number: int) -> None:
+        """A recording is being worked on; nothing happens if it has ended."""
+        await self._change(task_id, number, [TaskState.PENDING], {"state": TaskState.RUNNING})
 
-    async def add_done(self, task_id: TaskId, number: int, ms: int) -> None:
-        """More of the recording is recognized."""
-        where = (subtasks.c.task_id == task_id, subtasks.c.number == number)
-        change = sa.update(subtasks).where(*where).values(done_ms=subtasks.c.done_ms + ms)
-        await self._database.write(lambda connection: connection.execute(change))
+    async def measure_subtask(self, task_id: TaskId, number: int, *, duration_ms: int, speech_ms: int) -> None:
+        """The lengths of a recording are known."""
+        await self._change(task_id, number, UNFINISHED, {"duration_ms": duration_ms, "speech_ms": speech_ms})
+
+    async def advance_subtask(self, task_id: TaskId, number: int, ms: int) -> None:
+        """So much of a recording is recognized; it never becomes less."""
+        done = sa.case((subtasks.c.done_ms > ms, subtasks.c.done_ms), else_=ms)
+        await self._change(task_id, number, UNFINISHED, {"done_ms": done})
+
+    async def end_subtask(self, task_id: TaskId, number: int, failure: Failure | None) -> None:
+        """A recording is done, or has failed; nothing happens if it has ended already."""
+        values: dict[str, object] = {"state": TaskState.SUCCEEDED if failure is None else TaskState.FAILED}
+        if failure is not None:
+            values["failure"] = msgspec.json.encode(failure).decode()
+        await self._change(task_id, number, UNFINISHED, values)
+
+    async def finish(self, task_id: TaskId) -> TaskState | None:
+        """End a running task as its subtasks say: it succeeds if one of them does. None if it was not running.
+
+        Subtasks that have not ended count as failed.
+        """
+        lost = Failure(kind="EngineFailed", message="The recording was not finished for a reason of our own.")
+
+        def end(connection: sa.Connection) -> TaskState | None:
+            mine = subtasks.c.task_id == task_id
+            values = {"state": TaskState.FAILED, "failure": msgspec.json.encode(lost).decode()}
+            connection.execute(sa.update(subtasks).where(mine, subtasks.c.state.in_(UNFINISHED)).values(values))
+            good = sa.select(sa.func.count()).where(mine, subtasks.c.state == TaskState.SUCCEEDED)
+            state = TaskState.SUCCEEDED if connection.execute(good).scalar_one() else TaskState.FAILED
+            where = (tasks.c.id == task_id, tasks.c.state.in_(UNFINISHED))
+            change = sa.update(tasks).where(*where).values(state=state, ended_ms=self._clock())
+            return state if connection.execute(change).rowcount else None
+
+        return await self._database.write(end)
+
+    async def stale(self, *, before_ms: int, limit: int) -> list[TaskId]:
+        """Unfinished tasks whose workflow exists and that were submitted before *before_ms*, oldest first."""
+        query = (
+            sa.select(tasks.c.id)
+            .where(tasks.c.state.in_(UNFINISHED), tasks.c.enqueued, tasks.c.submitted_ms < before_ms)
+            .order_by(tasks.c.submitted_ms)
+            .limit(limit)
+        )
+        return await self._database.read(lambda connection: list(connection.execute(query).scalars()))
+
+    async def _change(
+        self, task_id: TaskId, number: int, states: Sequence[TaskState], values: Mapping[str, object]
+    ) -> None:
+        """Change a subtask that is in one of *states*."""
+        where = (subtasks.c.task_id == task_id, subtasks.c.number == number, subtasks.c.state.in_(states))
+        await self._database.write(lambda c: c.execute(sa.update(subtasks).where(*where).values(dict(values))))
 
     async def expired(self, *, before_ms: int, limit: int) -> list[TaskId]:
         """Tasks that ended before *before_ms*."""

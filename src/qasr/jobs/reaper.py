@@ -1,0 +1,96 @@
+"""What keeps tasks moving when something has gone wrong, and removes them when their time is over.
+
+- *reap*: servers that share a database tell that they live; the tasks of one that has fallen silent are taken over. To
+  take a living one for dead costs work done twice, never a wrong result.
+- *mend*: rows without a workflow (a crash between the two), workflows that nobody works on, and rows whose workflow has
+  vanished: none of them may stay unfinished for ever.
+- *expire*: tasks, transcripts and workflows some time after their end.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from qasr.jobs.port import JobEngine
+from qasr.storage.executors import Executors
+from qasr.storage.tasks import Tasks, now_ms
+
+BEAT_S: Final = 5.0
+SILENT_S: Final = 20.0
+"""Without a beat: dead."""
+MEND_S: Final = 5.0
+SUBMITTING_S: Final = 5.0
+"""How long a submission may take between its row and its workflow."""
+VANISHED_S: Final = 60.0
+"""Age of tasks whose workflow is looked for."""
+BATCH: Final = 100
+
+log = structlog.get_logger(__name__)
+
+
+class Keeper:
+    """Housekeeping; each method is one round.
+
+    Args:
+        tasks: their rows.
+        executors: rows of servers.
+        engine: what does tasks.
+        forget: removes the objects of a task.
+        executor_id: ours.
+        keep: how long ended tasks are kept.
+        clock: Unix milliseconds.
+    """
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        executors: Executors,
+        engine: JobEngine,
+        forget: Callable[[str], Awaitable[None]],
+        *,
+        executor_id: str,
+        keep: timedelta,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        self._tasks, self._executors, self._engine, self._forget = tasks, executors, engine, forget
+        self._executor_id, self._keep, self._clock = executor_id, keep, clock
+
+    async def reap(self) -> None:
+        """Tell that we live, and take over from those that do not."""
+        await self._executors.beat(self._executor_id)
+        with self._executors.reaping() as mine:
+            if not mine:
+                return
+            for executor_id in await self._executors.silent(for_ms=int(SILENT_S * 1000)):
+                n_tasks = await self._engine.take_over(executor_id)
+                await self._executors.remove(executor_id, silent_for_ms=int(SILENT_S * 1000))
+                log.warning("executor_silent", executor_id=executor_id, tasks_taken_over=n_tasks)
+
+    async def mend(self) -> None:
+        """Find tasks that nobody would ever finish."""
+        before_ms = self._clock() - int(SUBMITTING_S * 1000)
+        for task_id in await self._tasks.not_enqueued(before_ms=before_ms, limit=BATCH):
+            await self._engine.enqueue(task_id, priority=1)
+            await self._tasks.mark_enqueued(task_id)
+            log.info("task_enqueued_late", task_id=task_id)
+        if n_tasks := await self._engine.pick_up():
+            log.warning("tasks_picked_up", tasks=n_tasks)
+        stale = await self._tasks.stale(before_ms=self._clock() - int(VANISHED_S * 1000), limit=BATCH)
+        for task_id in await self._engine.vanished(stale) if stale else ():
+            if (state := await self._tasks.finish(task_id)) is not None:
+                log.error("task_vanished", task_id=task_id, state=state)
+
+    async def expire(self) -> None:
+        """Forget tasks that ended long enough ago."""
+        before_ms = self._clock() - int(self._keep.total_seconds() * 1000)
+        while expired := await self._tasks.expired(before_ms=before_ms, limit=BATCH):
+            for task_id in expired:
+                await self._forget(task_id)
+            await self._engine.forget(expired)
+            await self._tasks.delete(expired)
+            log.info("tasks_expired", tasks=len(expired))
+
+
+__all__ = ["BEAT_S", "MEND_S", "Keeper"]

@@ -1,0 +1,272 @@
+"""How a task is done: the order of its steps, and what their failures mean. No I/O but that of its steps and rows.
+
+::
+
+    begin ─▶ a few recordings at once ─▶ … ─▶ end: it succeeds if one recording does
+              cut, cut, …                       one step per recording
+              hear, hear, hear, …               one step per group, WINDOW at once
+              merge, merge, …                   one step per recording
+
+Begun again after a crash, it goes the same way: steps that are done return what they returned, and every step is begun
+in the same order. Therefore a failure is a value and not an exception, and the groups of a recording that has failed
+are still begun, each to return at once.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import Final, Protocol, TypeVar
+
+import anyio
+import msgspec
+import structlog
+
+from qasr.domain.errors import (
+    CapacityError,
+    DeadlineExceeded,
+    EngineError,
+    EngineFailed,
+    FetchStatus,
+    NoSpeech,
+    QasrError,
+)
+from qasr.domain.task import ENDED, Failure, Subtask, Task, TaskId, TaskState
+from qasr.jobs.port import Steps
+from qasr.pipeline.filed import Asked, Heard, Place, Plan
+from qasr.pipeline.flow import ordered_map
+from qasr.storage.tasks import Tasks
+
+TOGETHER: Final = 4
+"""Recordings of one task whose segments lie in the store at the same time; 12 hours are at most 1.4 GB."""
+CUTS: Final = 2
+"""Recordings of one task that are fetched and cut at once."""
+WINDOW: Final = 4
+"""Groups of one task that are heard at once: so much is done again after a crash."""
+MOST_ATTEMPTS: Final = 10
+"""How often a task is begun again without having moved on; whatever ends the process each time is in the task."""
+PAUSES_S: Final = (1.0, 4.0)
+"""Before a step whose engine failed is tried again."""
+BUSY_S: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+"""Before a step that found the queue of the engine full tries again, the last one until it has."""
+
+I = TypeVar("I")  # noqa: E741 - item
+R = TypeVar("R")
+
+log = structlog.get_logger(__name__)
+
+
+class CutResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a step ``cut``: one of both."""
+
+    plan: Plan | None = None
+    failure: Failure | None = None
+
+
+class HeardResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a step ``hear``; neither: nothing had to be done, since the recording has failed already."""
+
+    heard: Heard | None = None
+    failure: Failure | None = None
+
+
+class MergeResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a step ``merge``."""
+
+    failure: Failure | None = None
+
+
+class Recordings(Protocol):
+    """What the steps do: ``pipeline/filed.py``."""
+
+    async def cut(self, place: Place, asked: Asked) -> Plan:
+        """Fetch a recording and cut it into groups of segments."""
+        ...
+
+    async def hear(self, place: Place, group: int, asked: Asked) -> Heard:
+        """Recognize a group."""
+        ...
+
+    async def merge(self, place: Place, plan: Plan, asked: Asked, language: str | None) -> None:
+        """Make the transcript."""
+        ...
+
+    async def clear(self, place: Place, groups: int) -> None:
+        """Remove intermediate results."""
+        ...
+
+
+class _Recording:
+    """One recording while its task is being done."""
+
+    def __init__(self, task: Task, subtask: Subtask) -> None:
+        order = task.order
+        self.number = subtask.number
+        self.place = Place(task_id=task.id, number=subtask.number)
+        self.asked = Asked(url=subtask.url, owner=order.owner, options=order.options, limits=order.limits)
+        self.plan: Plan | None = None
+        self.failure: Failure | None = None
+        self.done_ms = self.sentences = 0
+        self.language: str | None = None
+
+
+class Perform:
+    """Does tasks: a ``Work`` for the durable engine.
+
+    Args:
+        tasks: their rows.
+        recordings: what the steps do.
+        sleep: for tests.
+    """
+
+    def __init__(
+        self, tasks: Tasks, recordings: Recordings, *, sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    ) -> None:
+        self._tasks, self._recordings, self._sleep = tasks, recordings, sleep
+
+    async def __call__(self, task_id: TaskId, steps: Steps) -> None:
+        """Do the task to its end, or as far as the process lives."""
+        task = await self._begin(task_id)
+        if task is None:
+            return
+        for start in range(0, len(task.subtasks), TOGETHER):
+            await self._do(task, task.subtasks[start : start + TOGETHER], steps)
+        state = await self._tasks.finish(task_id)
+        log.info("task_ended", task_id=task_id, state=state)
+
+    async def _begin(self, task_id: TaskId) -> Task | None:
+        """The task, now running; None if it has ended, or was canceled before it began."""
+        await self._tasks.move(task_id, TaskState.RUNNING)  # nothing happens if it runs already
+        task = await self._tasks.get(task_id)
+        if task is None or task.state in ENDED:
+            return None
+        attempts = await self._tasks.begin_attempt(task_id)
+        if attempts > MOST_ATTEMPTS:
+            message = f"The task was given up: it was interrupted {attempts - 1} times without moving on."
+            await self._give_up(task, Failure(kind="EngineFailed", message=message))
+            return None
+        log.info("task_begun", task_id=task_id, attempt=attempts)
+        return task
+
+    async def _give_up(self, task: Task, failure: Failure) -> None:
+        for subtask in task.subtasks:
+            await self._tasks.end_subtask(task.id, subtask.number, failure)
+        await self._tasks.finish(task.id)
+        log.error("task_given_up", task_id=task.id, reason=failure.message)
+
+    async def _do(self, task: Task, subtasks: Sequence[Subtask], steps: Steps) -> None:
+        """A few recordings, from their addresses to their transcripts."""
+        recordings = [_Recording(task, subtask) for subtask in subtasks]
+
+        async def cut(recording: _Recording) -> None:
+            await self._cut(task, recording, steps)
+
+        async def hear(item: tuple[_Recording, int]) -> None:
+            await self._hear(task, *item, steps)
+
+        await in_order(cut, recordings, at_once=CUTS)
+        groups = [(r, group) for r in recordings if r.plan is not None for group in range(r.plan.groups)]
+        await in_order(hear, groups, at_once=WINDOW)
+        for recording in recordings:
+            await self._merge(task, recording, steps)
+
+    async def _cut(self, task: Task, recording: _Recording, steps: Steps) -> None:
+        async def work() -> CutResult:
+            await self._tasks.begin_subtask(task.id, recording.number)
+            plan, failure = await self._tried(lambda: self._recordings.cut(recording.place, recording.asked))
+            return CutResult(plan=plan, failure=failure)
+
+        result = await steps.step(f"cut {recording.number}", work, CutResult)
+        recording.plan, recording.failure = result.plan, result.failure
+        if result.plan is not None:
+            await self._tasks.measure_subtask(
+                task.id,
+                recording.number,
+                duration_ms=result.plan.duration_ms,
+                speech_ms=sum(result.plan.speech_ms),
+            )
+
+    async def _hear(self, task: Task, recording: _Recording, group: int, steps: Steps) -> None:
+        is_new = False
+
+        async def work() -> HeardResult:
+            nonlocal is_new
+            is_new = True
+            if recording.failure is not None or await self._tasks.is_cancel_requested(task.id):
+                return HeardResult(failure=recording.failure or CANCELED)
+            heard, failure = await self._tried(lambda: self._recordings.hear(recording.place, group, recording.asked))
+            return HeardResult(heard=heard, failure=failure)
+
+        result = await steps.step(f"hear {recording.number}/{group}", work, HeardResult)
+        recording.failure = recording.failure or result.failure
+        if result.heard is None:
+            return
+        recording.done_ms += result.heard.ms
+        recording.sentences += result.heard.sentences
+        recording.language = recording.language or result.heard.language
+        if is_new:
+            await self._tasks.advance_subtask(task.id, recording.number, recording.done_ms)
+
+    async def _merge(self, task: Task, recording: _Recording, steps: Steps) -> None:
+        async def work() -> MergeResult:
+            plan, failure = recording.plan, recording.failure
+            if failure is None and (plan is None or not recording.sentences):
+                failure = failure_of(NoSpeech("No speech was found in the recording."))
+            if plan is None or failure is not None:
+                await self._tried(lambda: self._recordings.clear(recording.place, plan.groups if plan else 0))
+                return MergeResult(failure=failure)
+            _, failure = await self._tried(
+                lambda: self._recordings.merge(recording.place, plan, recording.asked, recording.language)
+            )
+            return MergeResult(failure=failure)
+
+        result = await steps.step(f"merge {recording.number}", work, MergeResult)
+        await self._tasks.end_subtask(task.id, recording.number, result.failure)
+        if result.failure is not None:
+            log.info("recording_failed", task_id=task.id, number=recording.number, kind=result.failure.kind)
+
+    async def _tried(self, work: Callable[[], Awaitable[R]]) -> tuple[R | None, Failure | None]:
+        """The value of *work*, or why there is none; what may pass by itself is waited for, within bounds."""
+        failures = busy = 0
+        while True:
+            try:
+                return await work(), None
+            except CapacityError as error:
+                pause_s = BUSY_S[min(busy, len(BUSY_S) - 1)]
+                busy += 1
+                if busy > MOST_BUSY:
+                    return None, failure_of(error)
+            except EngineError as error:
+                if failures == len(PAUSES_S) or isinstance(error, DeadlineExceeded):
+                    return None, failure_of(error)
+                pause_s = PAUSES_S[failures]
+                failures += 1
+            except QasrError as error:
+                return None, failure_of(error)
+            except Exception:
+                log.exception("step_raised")
+                if failures == len(PAUSES_S):
+                    return None, failure_of(EngineFailed("The recording was not finished for a reason of our own."))
+                pause_s = PAUSES_S[failures]
+                failures += 1
+            await self._sleep(pause_s)
+
+
+MOST_BUSY: Final = 120
+"""How often a full queue is waited for: an hour."""
+CANCELED: Final = Failure(kind="EngineUnavailable", message="The operator has canceled the task.")
+
+
+def failure_of(error: QasrError) -> Failure:
+    """What a client is told of *error*."""
+    status = error.status if isinstance(error, FetchStatus) else None
+    return Failure(kind=type(error).__name__, message=str(error), status=status)
+
+
+async def in_order(work: Callable[[I], Awaitable[None]], items: Iterable[I], *, at_once: int) -> None:
+    """Do *work* on all items, begun in their order, some at once."""
+
+    async def source() -> AsyncIterator[I]:
+        for item in items:
+            yield item
+
+    async with ordered_map(work, source(), ahead=at_once - 1) as done:
+        async for _ in done:
+            pass

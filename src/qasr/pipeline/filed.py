@@ -1,0 +1,327 @@
+"""Long recordings, by way of the object store, in three kinds of steps that may each be done again::
+
+    cut    address → file → samples → segments → groups:   work/<task>/<number>/<group>.pcm
+    hear   group → sentences:                              results/<task>/<number>/<group>.jsonl
+    merge  sentences of all groups, in order → transcript: results/<task>/<number>/transcript.jsonl
+
+A group is some segments that follow each other: what is recognized again if the process dies meanwhile. No step holds
+more than a few groups in memory, however long the recording is; and what a step has written it writes again the same.
+"""
+
+import struct
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import anyio.to_thread
+import msgspec
+import numpy as np
+
+from qasr.domain.audio import MediaLimits, Segment, to_ms
+from qasr.domain.errors import EngineFailed, NotFound
+from qasr.domain.options import RecognitionOptions
+from qasr.domain.transcript import Sentence
+from qasr.engines.base import Request
+from qasr.engines.registry import EnginesInLoading, LoadedEngines
+from qasr.engines.slots import Lane
+from qasr.pipeline.decode import Decoder
+from qasr.pipeline.fetch import Fetcher, discard
+from qasr.pipeline.flow import ordered_map
+from qasr.pipeline.language import in_known_language
+from qasr.pipeline.recorded import segments, sentences_of
+from qasr.pipeline.segment import SegmentPolicy
+from qasr.storage.objects import Objects
+from qasr.storage.transcripts import TranscriptHeader, Transcripts, lines_of
+from qasr.storage.uploads import SCHEME, Uploads
+
+MOST_SEGMENTS: Final = 8
+"""Of a group."""
+MOST_GROUP_MS: Final = 120_000
+"""Of speech in a group of several segments: 4 MB."""
+_LENGTH: Final = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One recording of one task."""
+
+    task_id: str
+    number: int
+
+    def group(self, group: int) -> str:
+        """Key of the segments of a group."""
+        return f"{self.work}{group}.pcm"
+
+    def heard(self, group: int) -> str:
+        """Key of the sentences of a group."""
+        return f"{self.results}{group}.jsonl"
+
+    @property
+    def work(self) -> str:
+        """Where keys of segments begin."""
+        return f"work/{self.task_id}/{self.number}/"
+
+    @property
+    def results(self) -> str:
+        """Where keys of sentences begin."""
+        return f"results/{self.task_id}/{self.number}/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is to be done with a recording."""
+
+    url: str
+    owner: str
+    options: RecognitionOptions
+    limits: MediaLimits
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``cut`` found out."""
+
+    groups: int
+    container: str
+    codec: str
+    rate_hz: int
+    channels: tuple[int, ...]
+    duration_ms: int
+    speech_ms: tuple[int, ...]
+    damaged_packets: int
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``hear`` found out."""
+
+    ms: int
+    """Length of the segments."""
+    sentences: int
+    language: str | None
+
+
+class _Piece(msgspec.Struct, frozen=True):
+    """A segment in a group's index."""
+
+    begin_ms: int
+    channel: int
+    speech_probability: float
+    n_samples: int
+
+
+class Filed:
+    """The steps.
+
+    Args:
+        objects: where groups and results go.
+        engines: what hears.
+        folder: on this machine, for downloads; they go on there after a crash.
+    """
+
+    def __init__(
+        self,
+        *,
+        objects: Objects,
+        engines: EnginesInLoading,
+        decoder: Decoder,
+        fetcher: Fetcher,
+        uploads: Uploads,
+        folder: Path,
+    ) -> None:
+        self._objects, self._transcripts, self._engines = objects, Transcripts(objects), engines
+        self._decoder, self._fetcher, self._uploads, self._folder = decoder, fetcher, uploads, folder
+
+    async def cut(self, place: Place, asked: Asked) -> Plan:
+        """Fetch the recording and cut it into groups; the file that was fetched is removed then.
+
+        Raises:
+            QasrError: it cannot be read, decoded, or is longer than allowed.
+        """
+        engines = await self._engines.get()
+        path = self._folder / f"{place.task_id}-{place.number}"
+        await anyio.Path(self._folder).mkdir(parents=True, exist_ok=True)
+        if asked.url.startswith(SCHEME):
+            await self._uploads.fetch(asked.url, asked.owner, path, max_bytes=asked.limits.max_bytes)
+        else:
+            await self._fetcher.fetch_on(asked.url, path, max_bytes=asked.limits.max_bytes)
+        plan = await self._cut(place, asked, path, engines)
+        await self._objects.write(f"{place.work}plan.json", msgspec.json.encode(plan))
+        await anyio.to_thread.run_sync(discard, path)
+        return plan
+
+    async def _cut(self, place: Place, asked: Asked, path: Path, engines: LoadedEngines) -> Plan:
+        policy = SegmentPolicy(longest_ms=int(engines.slots.capabilities.longest_s * 1000))
+        channels = asked.options.channels or (0,)
+        speech_ms = dict.fromkeys(channels, 0)
+        group = _Group()
+        n_groups = 0
+        async with self._decoder.decode(path, limits=asked.limits, channels=asked.options.channels) as stream:
+            async for segment in segments(stream.blocks(), engines.vad, policy, asked.options.channels):
+                if not group.takes(segment):
+                    await self._objects.write(place.group(n_groups), group.encode())
+                    n_groups, group = n_groups + 1, _Group()
+                group.add(segment)
+                speech_ms[segment.channel] += to_ms(len(segment.pcm))
+            if group.ms:
+                await self._objects.write(place.group(n_groups), group.encode())
+                n_groups += 1
+            return Plan(
+                groups=n_groups,
+                container=stream.info.container,
+                codec=stream.info.codec,
+                rate_hz=stream.info.rate_hz,
+                channels=channels,
+                duration_ms=stream.duration_ms,
+                speech_ms=tuple(speech_ms[channel] for channel in channels),
+                damaged_packets=stream.damaged_packets,
+            )
+
+    async def hear(self, place: Place, group: int, asked: Asked) -> Heard:
+        """Recognize one group, unless its result is there already.
+
+        Raises:
+            EngineError: the engine failed.
+            CapacityError: too much is waiting for it.
+            UnsupportedLanguage: the recording is in no language of the engine.
+        """
+        try:
+            return await self._recall(place, group)
+        except NotFound:
+            pass
+        engines = await self._engines.get()
+        try:
+            pieces = decode_group(await self._objects.read(place.group(group)))
+        except (NotFound, msgspec.MsgspecError, ValueError, struct.error) as error:
+            raise EngineFailed("Intermediate results of the recording were lost.") from error
+        judged = group == 0 and not asked.options.hints.language
+        sentences = await _recognized(pieces, asked, engines, judged=judged)
+        heard = Heard(
+            ms=sum(to_ms(len(piece.pcm)) for piece in pieces),
+            sentences=len(sentences),
+            language=next((s.language for s in sentences), asked.options.hints.language),
+        )
+        encode = msgspec.json.Encoder().encode
+        await self._objects.write(place.heard(group), b"\n".join([encode(heard), *map(encode, sentences), b""]))
+        return heard
+
+    async def _recall(self, place: Place, group: int) -> Heard:
+        async for line in lines_of(self._objects.read_stream(place.heard(group))):
+            return msgspec.json.decode(line, type=Heard)
+        raise NotFound("The result is empty.")
+
+    async def merge(self, place: Place, plan: Plan, asked: Asked, language: str | None) -> None:
+        """Make the transcript of the results of all groups, and remove what it was made from."""
+        capabilities = (await self._engines.get()).slots.capabilities
+        try:
+            await self._transcripts.header(place.task_id, place.number)
+        except NotFound:
+            header = TranscriptHeader(
+                url=asked.url,
+                container=plan.container,
+                codec=plan.codec,
+                rate_hz=plan.rate_hz,
+                channels=plan.channels,
+                duration_ms=plan.duration_ms,
+                speech_ms=plan.speech_ms,
+                damaged_packets=plan.damaged_packets,
+                engine=capabilities.name,
+                language=asked.options.hints.language or language,
+            )
+            await self._transcripts.write(place.task_id, place.number, header, self._sentences(place, plan))
+        await self.clear(place, plan.groups)
+
+    async def _sentences(self, place: Place, plan: Plan) -> AsyncIterator[Sentence]:
+        """All sentences, one channel after the other; results are read once per channel, and never held together."""
+        decoder = msgspec.json.Decoder(Sentence)
+        for channel in plan.channels:
+            for group in range(plan.groups):
+                is_first = True
+                async for line in lines_of(self._objects.read_stream(place.heard(group))):
+                    if not is_first and (sentence := decoder.decode(line)).channel == channel:
+                        yield sentence
+                    is_first = False
+
+    async def clear(self, place: Place, groups: int) -> None:
+        """Remove what is not needed once the transcript is there, or will not be."""
+        await self._objects.delete_under(place.work)
+        for group in range(groups):
+            await self._objects.delete(place.heard(group))
+        await anyio.to_thread.run_sync(discard, self._folder / f"{place.task_id}-{place.number}")
+
+    async def forget(self, task_id: str) -> None:
+        """Remove all that there is of a task."""
+        await self._objects.delete_under(f"work/{task_id}/")
+        await self._transcripts.delete(task_id)
+        for path in await anyio.to_thread.run_sync(lambda: list(self._folder.glob(f"{task_id}-*"))):
+            await anyio.to_thread.run_sync(partial(path.unlink, missing_ok=True))
+
+
+async def _recognized(pieces: list[Segment], asked: Asked, engines: LoadedEngines, *, judged: bool) -> list[Sentence]:
+    """The sentences of *pieces*; *judged*: first by whether the engine knows the language."""
+
+    async def hear(segment: Segment) -> tuple[Sentence, ...]:
+        request = Request(segment=segment, hints=asked.options.hints)
+        hypothesis = await engines.slots.recognize(request, lane=Lane.FILE, owner=asked.owner)
+        return await sentences_of(segment, hypothesis, asked.options, engines.aligner)
+
+    async with ordered_map(hear, _each(pieces), ahead=len(pieces)) as heard:
+        passed = in_known_language(heard, engines.slots.capabilities) if judged else heard
+        return [sentence async for sentences in passed for sentence in sentences]
+
+
+async def _each(pieces: Iterable[Segment]) -> AsyncIterator[Segment]:
+    for piece in pieces:
+        yield piece
+
+
+class _Group:
+    """Segments on their way to the store, as 16 bits per sample: twice as small, and no engine hears the difference."""
+
+    def __init__(self) -> None:
+        self.ms = 0
+        self._pieces: list[_Piece] = []
+        self._samples: list[bytes] = []
+
+    def takes(self, segment: Segment) -> bool:
+        """Whether *segment* still belongs to it."""
+        small = len(self._pieces) < MOST_SEGMENTS and self.ms + to_ms(len(segment.pcm)) <= MOST_GROUP_MS
+        return not self._pieces or small
+
+    def add(self, segment: Segment) -> None:
+        self.ms += to_ms(len(segment.pcm))
+        self._pieces.append(
+            _Piece(segment.begin_ms, segment.channel, round(segment.speech_probability, 4), len(segment.pcm))
+        )
+        self._samples.append(np.rint(np.clip(segment.pcm, -1, 1) * 32767).astype("<i2").tobytes())
+
+    def encode(self) -> bytes:
+        """Length of the index (4 bytes, little-endian), index (JSON), samples of all segments."""
+        index = msgspec.json.encode(self._pieces)
+        return b"".join([_LENGTH.pack(len(index)), index, *self._samples])
+
+
+def decode_group(data: bytes) -> list[Segment]:
+    """The segments of a group as it was stored.
+
+    Raises:
+        ValueError, struct.error, msgspec.MsgspecError: it is no group.
+    """
+    (n_index,) = _LENGTH.unpack_from(data)
+    pieces = msgspec.json.decode(data[_LENGTH.size : _LENGTH.size + n_index], type=list[_Piece])
+    samples = np.frombuffer(data, "<i2", offset=_LENGTH.size + n_index)
+    if len(samples) != sum(piece.n_samples for piece in pieces):
+        raise ValueError("the samples do not fit the index")
+    found, start = [], 0
+    for piece in pieces:
+        pcm = samples[start : start + piece.n_samples].astype(np.float32) / np.float32(32767)
+        start += piece.n_samples
+        found.append(
+            Segment(
+                pcm=pcm, begin_ms=piece.begin_ms, channel=piece.channel, speech_probability=piece.speech_probability
+            )
+        )
+    return found
+
+
+__all__ = ["Asked", "Filed", "Heard", "Place", "Plan", "decode_group"]
