@@ -1,7 +1,7 @@
 """Shapes of asynchronous transcription: submission, answers about tasks, result documents.
 
-Names as upstream has them; unknown fields are tolerated. Family Q (``qwen3-asr-flash-filetrans``) and family F (Fun-ASR, Paraformer, SenseVoice,
-Qwen-Audio) share the way in and differ in what comes out.
+Names as upstream has them; unknown fields are tolerated. Family Q (``qwen3-asr-flash-filetrans``) and family F
+(Fun-ASR, Paraformer, SenseVoice, Qwen-Audio) share the way in and differ in what comes out.
 """
 
 from msgspec import UNSET, Struct, UnsetType, field
