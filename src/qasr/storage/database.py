@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import alembic.command
-import alembic.config
 import anyio
 import anyio.to_thread
 import sqlalchemy as sa
@@ -78,6 +76,9 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables up to date."""
+        import alembic.command  # noqa: PLC0415 - heavy, and only here
+        import alembic.config  # noqa: PLC0415
+
         config = alembic.config.Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self.engine.begin() as connection:
