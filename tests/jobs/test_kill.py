@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from tests.conftest import Speech
 from tests.jobs.program import begins, origin, query, start, submit, talk, wait_all, write_wav
 
 from qasr.pipeline.filed import decode_group
@@ -61,7 +62,7 @@ class Setting:
 
 
 @pytest.fixture
-def setting(tmp_path: Path, speech) -> Iterator[Setting]:
+def setting(tmp_path: Path, speech: Speech) -> Iterator[Setting]:
     files = tmp_path / "files"
     files.mkdir()
     clip = speech("jfk.flac")[: 16_000 * 2]
