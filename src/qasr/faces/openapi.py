@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from qasr import __version__
+from qasr.faces.dashscope import task_wire as tasks
 from qasr.faces.dashscope import wire as native
 from qasr.faces.openai import wire as openai
 
@@ -25,6 +26,16 @@ _FORM_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "include[]": {"type": "array", "items": {"type": "string", "enum": ["logprobs"]}},
     "temperature": {"type": "number"},
     "stream": {"type": "boolean", "default": False},
+}
+
+_LIST_PARAMETERS: Final[Mapping[str, str]] = {
+    "task_id": "8fab76d0-0eed-4d20-9f6a-3b1c5d7e9f02",
+    "start_time": "20261120000000",
+    "end_time": "20261121000000",
+    "model_name": "fun-asr",
+    "status": "SUCCEEDED",
+    "page_no": "1",
+    "page_size": "10",
 }
 
 
@@ -57,6 +68,10 @@ def openapi() -> Mapping[str, Any]:
         "FunAnswer": native.FunAnswer,
         "UploadPolicyAnswer": native.UploadPolicyAnswer,
         "ModelsAnswer": native.ModelsAnswer,
+        "TaskRequest": tasks.TaskRequest,
+        "TaskAnswer": tasks.TaskAnswer,
+        "TaskPage": tasks.TaskPage,
+        "CancelAnswer": tasks.CancelAnswer,
         "NativeFailure": native.Failure,
     }
     (*schemas,), components = msgspec.json.schema_components(named.values(), ref_template=_REFERENCES)
@@ -97,6 +112,7 @@ def openapi() -> Mapping[str, Any]:
     paths["/api/v1/models"] = {
         "get": _operation("Model names", None, _json(schema["ModelsAnswer"]), schema["NativeFailure"])
     }
+    paths |= _task_paths(schema)
     for path, text in (("/livez", "The process answers"), ("/readyz", "Requests can be served")):
         paths[path] = {"get": {"summary": text, "security": [], "responses": {"200": {"description": "yes"}}}}
     return {
@@ -105,6 +121,28 @@ def openapi() -> Mapping[str, Any]:
         "security": [{"bearer": []}],
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
+    }
+
+
+def _task_paths(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Asynchronous transcription. Result documents are reached by signed links only, which need no documentation."""
+    failure, answer = schema["NativeFailure"], _json(schema["TaskAnswer"])
+    submit = _operation("Transcribe files (DashScope)", _json(schema["TaskRequest"]), answer, failure)
+    submit["parameters"] = [
+        {**_query("X-DashScope-Async", "enable"), "in": "header"},
+        {**_query("X-Qasr-Webhook", "https://example.com/done"), "in": "header", "required": False},
+    ]
+    query = _operation("State of a task", None, answer, failure)
+    cancel = _operation("Cancel a pending task", None, _json(schema["CancelAnswer"]), failure)
+    listed = _operation("Tasks of the last 24 hours", None, _json(schema["TaskPage"]), failure)
+    listed["parameters"] = [{**_query(*pair), "required": False} for pair in _LIST_PARAMETERS.items()]
+    for operation in (query, cancel):
+        operation["parameters"] = [{**_query("id", "8fab76d0-0eed-4d20-9f6a-3b1c5d7e9f02"), "in": "path"}]
+    return {
+        "/api/v1/services/audio/asr/transcription": {"post": submit},
+        "/api/v1/tasks": {"get": listed},
+        "/api/v1/tasks/{id}": {"get": query},
+        "/api/v1/tasks/{id}/cancel": {"post": cancel},
     }
 
 
