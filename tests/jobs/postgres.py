@@ -37,21 +37,24 @@ def postgres() -> Iterator[str]:
             become = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
             os.chown(place, user.pw_uid, user.pw_gid)
         data = place / "data"
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": name}
         subprocess.run(
-            [*become, folder / "initdb", "-D", data, "-U", "qasr", "-A", "trust", "--no-sync", "--encoding=UTF8"],
+            [*become, f"{folder}/initdb", "-D", str(data), "-U", "qasr", "-A", "trust", "--no-sync", "--encoding=UTF8"],
             check=True,
-            **quiet,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=name,
         )
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         server = subprocess.Popen(
-            [*become, folder / "postgres", "-D", data, "-p", str(port), "-k", name, "-c", "listen_addresses=127.0.0.1"],
-            **quiet,
+            [*become, f"{folder}/postgres", "-D", str(data), "-p", str(port), "-k", name, "-h", "127.0.0.1"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=name,
         )
         try:
-            ready = [folder / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "20"]
+            ready = [f"{folder}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "20"]
             while subprocess.run(ready, check=False).returncode:
                 assert server.poll() is None, "PostgreSQL ended"
             yield f"postgresql://qasr@127.0.0.1:{port}/postgres"

@@ -32,9 +32,8 @@ def test_tasks_of_a_dead_server_are_finished_by_a_living_one(tmp_path: Path, spe
             "QASR_JOBS__CONCURRENCY": "2",
         }
         doomed = start(tmp_path / "one", tmp_path / "log-one", variables)
-        server = doomed.wait_ready()
         living = start(tmp_path / "two", tmp_path / "log-two", variables)
-        other = living.wait_ready()
+        server, other = doomed.wait_ready(), living.wait_ready()
         task_ids = [submit(server, [f"{base}/{number}.wav"]) for number in range(4)]
         while not (tmp_path / "calls").exists():
             time.sleep(0.05)

@@ -60,7 +60,7 @@ class Keeper:
     async def reap(self) -> None:
         """Tell that we live, and take over from those that do not."""
         await self._executors.beat(self._executor_id)
-        with self._executors.reaping() as mine:
+        async with self._executors.reaping() as mine:
             if not mine:
                 return
             for executor_id in await self._executors.silent(for_ms=int(SILENT_S * 1000)):

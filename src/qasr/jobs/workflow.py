@@ -41,8 +41,8 @@ CUTS: Final = 2
 WINDOW: Final = 4
 """Groups of one task that are heard at once: so much is done again after a crash."""
 MOST_ATTEMPTS: Final = 50
-"""How often a task is begun again without having moved on: then whatever ends the process each time is in the task. Lives
-of a server may be short for other reasons, so it is patient."""
+"""How often a task is begun again without having moved on: whatever ends the process each time is then in the task. A
+server's lives may be short for other reasons, so we are patient."""
 PAUSES_S: Final = (1.0, 4.0)
 """Before a step whose engine failed is tried again."""
 BUSY_S: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)

@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 THREADS: Final = 16
 """Calls at once; more wait."""
+MIGRATION_LOCK: Final = 0x71617373
+"""Key of an advisory lock of PostgreSQL; any number of our own."""
 
 metadata = sa.MetaData()
 
@@ -82,6 +84,8 @@ class Database:
         config = alembic.config.Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self.engine.begin() as connection:
+            if not self.is_sqlite:  # one server after the other
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
 

@@ -2,11 +2,13 @@
 
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import anyio
+import anyio.to_thread
 import sqlalchemy as sa
 
 from qasr.storage.database import Database, executors
@@ -44,19 +46,28 @@ class Executors:
         )
         await self._database.write(lambda connection: connection.execute(change))
 
-    @contextmanager
-    def reaping(self) -> Iterator[bool]:
-        """Whether we are the one to look after the dead, until the block ends; blocks for one question."""
+    @asynccontextmanager
+    async def reaping(self) -> AsyncIterator[bool]:
+        """Whether we are the one to look after the dead, until the block ends."""
         if self._database.is_sqlite:
             yield True
             return
-        with self._database.engine.connect() as connection:
-            mine = bool(connection.execute(sa.select(sa.func.pg_try_advisory_lock(REAPER_LOCK))).scalar_one())
+        connection = await anyio.to_thread.run_sync(self._database.engine.connect)
+        try:
+            lock, unlock = (
+                sa.select(function(REAPER_LOCK))
+                for function in (sa.func.pg_try_advisory_lock, sa.func.pg_advisory_unlock)
+            )
+            mine = bool(await anyio.to_thread.run_sync(lambda: connection.execute(lock).scalar_one()))
             try:
                 yield mine
             finally:
                 if mine:
-                    connection.execute(sa.select(sa.func.pg_advisory_unlock(REAPER_LOCK)))
+                    with anyio.CancelScope(shield=True):
+                        await anyio.to_thread.run_sync(connection.execute, unlock)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(connection.close)
 
     def _now(self) -> sa.ColumnElement[int]:
         """Unix milliseconds; of servers on one database, nobody's own clock counts."""
