@@ -1,0 +1,192 @@
+"""Rows of tasks: they go only where the table of transitions lets them, and lists tell the truth."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qasr.domain.options import Hints, RecognitionOptions
+from qasr.domain.task import ENDED, NEXT, Failure, TaskId, TaskOrder, TaskState
+from qasr.storage.database import Database
+from qasr.storage.tasks import TaskFilter, Tasks
+
+ID = TaskId("task-1")
+ORDER = TaskOrder(
+    owner="me",
+    model="m",
+    dialect="d",
+    urls=("https://a/1.wav", "https://a/2.wav"),
+    options=RecognitionOptions(hints=Hints(language="en"), word_times="words", channels=(0, 1)),
+    webhook="https://hook",
+)
+
+
+class Clock:
+    """Each look is a millisecond later."""
+
+    def __init__(self) -> None:
+        self.now_ms = 1_000
+
+    def __call__(self) -> int:
+        self.now_ms += 1
+        return self.now_ms
+
+
+@pytest.fixture
+async def tasks(tmp_path: Path) -> AsyncIterator[Tasks]:
+    database = Database(f"sqlite:///{tmp_path / 'tasks.db'}")
+    database.migrate()
+    yield Tasks(database, clock=Clock())
+    database.close()
+
+
+@pytest.mark.anyio
+async def test_what_was_ordered_comes_back_as_it_was(tasks: Tasks) -> None:
+    await tasks.add(ID, ORDER)
+    task = await tasks.get(ID, "me")
+
+    assert task is not None
+    assert ORDER == task.order
+    assert TaskState.PENDING is task.state
+    assert [TaskState.PENDING] * 2 == [subtask.state for subtask in task.subtasks]
+
+
+@pytest.mark.anyio
+async def test_a_task_of_another_owner_does_not_exist(tasks: Tasks) -> None:
+    await tasks.add(ID, ORDER)
+
+    assert await tasks.get(ID, "you") is None
+    assert not await tasks.cancel_pending(ID, "you")
+
+
+moves = st.lists(st.sampled_from([state for state in TaskState if state is not TaskState.UNKNOWN]), max_size=8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(moves)
+def test_a_task_goes_only_where_the_table_lets_it(wanted: list[TaskState]) -> None:
+    """Any sequence of moves: each is done exactly if the table allows it, and ends are final."""
+
+    async def run() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            database = Database(f"sqlite:///{folder}/tasks.db")
+            database.migrate()
+            tasks = Tasks(database, clock=Clock())
+            await tasks.add(ID, ORDER)
+            state = TaskState.PENDING
+            for target in wanted:
+                moved = await tasks.move(ID, target)
+                assert (target in NEXT[state]) == moved
+                state = target if moved else state
+            task = await tasks.get(ID)
+            assert task is not None
+            assert state is task.state
+            assert (task.ended_ms is not None) == (state in ENDED)
+            database.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.anyio
+async def test_of_many_that_cancel_and_begin_one_wins(tasks: Tasks) -> None:
+    """A worker and a client at the same moment: never both."""
+    for number in range(10):
+        task_id = TaskId(f"task-{number}")
+        await tasks.add(task_id, ORDER)
+        won: list[str] = []
+
+        async def begin(task_id: TaskId, won: list[str]) -> None:
+            if await tasks.move(task_id, TaskState.RUNNING):
+                won.append("begin")
+
+        async def cancel(task_id: TaskId, won: list[str]) -> None:
+            if await tasks.cancel_pending(task_id, "me"):
+                won.append("cancel")
+
+        async with anyio.create_task_group() as group:
+            for work in (begin, cancel, begin, cancel):
+                group.start_soon(work, task_id, won)
+        task = await tasks.get(task_id)
+
+        assert 1 == len(won)
+        assert task is not None
+        assert {"begin": TaskState.RUNNING, "cancel": TaskState.CANCELED}[won[0]] is task.state
+
+
+@pytest.mark.anyio
+async def test_progress_never_goes_back_and_ends_are_final(tasks: Tasks) -> None:
+    await tasks.add(ID, ORDER)
+    await tasks.move(ID, TaskState.RUNNING)
+    await tasks.begin_subtask(ID, 0)
+    await tasks.measure_subtask(ID, 0, duration_ms=5000, speech_ms=4000)
+    await tasks.advance_subtask(ID, 0, 3000)
+    await tasks.advance_subtask(ID, 0, 1000)
+    await tasks.end_subtask(ID, 0, None)
+    await tasks.end_subtask(ID, 0, Failure(kind="EngineFailed", message="late"))
+    await tasks.begin_subtask(ID, 0)
+    task = await tasks.get(ID)
+
+    assert task is not None
+    assert (TaskState.SUCCEEDED, None, 3000) == (
+        task.subtasks[0].state,
+        task.subtasks[0].failure,
+        task.subtasks[0].done_ms,
+    )
+
+
+@pytest.mark.anyio
+async def test_a_task_succeeds_if_one_recording_does_and_the_rest_has_failed(tasks: Tasks) -> None:
+    """Also recordings that nobody finished."""
+    await tasks.add(ID, ORDER)
+    await tasks.move(ID, TaskState.RUNNING)
+    await tasks.end_subtask(ID, 1, None)
+
+    assert TaskState.SUCCEEDED is await tasks.finish(ID)
+    assert await tasks.finish(ID) is None
+    task = await tasks.get(ID)
+    assert task is not None
+    assert [TaskState.FAILED, TaskState.SUCCEEDED] == [subtask.state for subtask in task.subtasks]
+
+
+@pytest.mark.anyio
+async def test_attempts_count_from_the_last_progress(tasks: Tasks) -> None:
+    await tasks.add(ID, ORDER)
+    counts = [await tasks.begin_attempt(ID) for _ in range(3)]
+    await tasks.measure_subtask(ID, 0, duration_ms=5000, speech_ms=4000)
+    after_cut = [await tasks.begin_attempt(ID) for _ in range(2)]
+    await tasks.advance_subtask(ID, 0, 1000)
+
+    assert [1, 2, 3] == counts
+    assert [1, 2] == after_cut
+    assert 1 == await tasks.begin_attempt(ID)
+
+
+@pytest.mark.anyio
+async def test_lists_are_newest_first_and_of_their_owner(tasks: Tasks) -> None:
+    for number in range(5):
+        await tasks.add(TaskId(f"task-{number}"), ORDER)
+    await tasks.move(TaskId("task-3"), TaskState.RUNNING)
+    everything = TaskFilter(owner="me", from_ms=0, to_ms=10_000)
+    total, page = await tasks.find(everything, offset=1, limit=2)
+    running = TaskFilter(owner="me", from_ms=0, to_ms=10_000, state=TaskState.RUNNING)
+
+    assert 5 == total
+    assert ["task-3", "task-2"] == [task.id for task in page]
+    assert 1 == (await tasks.find(running, offset=0, limit=10))[0]
+    assert 0 == (await tasks.find(TaskFilter(owner="you", from_ms=0, to_ms=10_000), offset=0, limit=10))[0]
+
+
+@pytest.mark.anyio
+async def test_old_tasks_are_found_and_forgotten(tasks: Tasks) -> None:
+    await tasks.add(ID, ORDER)
+    await tasks.cancel_pending(ID, "me")
+
+    assert [] == await tasks.expired(before_ms=1_000, limit=10)
+    assert [ID] == await tasks.expired(before_ms=10_000, limit=10)
+    await tasks.delete([ID])
+    assert await tasks.get(ID) is None
