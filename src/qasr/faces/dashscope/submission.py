@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-import msgspec
-
 from qasr.catalogue import Feature, Model
 from qasr.domain.errors import AccessDenied, InvalidParameter, ModelNotServed, UnsupportedLanguage, UnsupportedOption
 from qasr.domain.options import HiddenWords, Hints, RecognitionOptions
@@ -201,22 +199,18 @@ def _context(given: wire.TaskInput, parameters: wire.TaskParameters) -> str:
     return context
 
 
-def _turns(context: str | list[str | dict[str, object]] | None) -> Iterator[str]:
+def _turns(context: str | list[str | wire.ContextTurn] | None) -> Iterator[str]:
     """Texts of ``input.context``: a text, a list of them, or messages with ``text`` or ``content``."""
     for turn in [context] if isinstance(context, str) else context or ():
-        text = turn if isinstance(turn, str) else turn.get("text", turn.get("content"))
-        if not isinstance(text, str):
-            raise InvalidParameter("input.context must hold texts.", parameter="context")
-        yield text
+        yield turn if isinstance(turn, str) else turn.text or turn.content or ""
 
 
-def _hidden(given: str | dict[str, object] | None) -> HiddenWords:
+def _hidden(given: str | wire.SpecialWordFilter | None) -> HiddenWords:
     """``special_word_filter`` is a JSON text in JSON; the object itself is taken too."""
     if not given:
         return HiddenWords()
     try:
-        text = given.encode() if isinstance(given, str) else msgspec.json.encode(given)
-        lists = decode(text, wire.SpecialWordFilter)
+        lists = decode(given.encode(), wire.SpecialWordFilter) if isinstance(given, str) else given
     except InvalidParameter as error:
         raise InvalidParameter(
             "special_word_filter must be a JSON text with filter_with_signed, filter_with_empty and "

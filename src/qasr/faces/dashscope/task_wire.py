@@ -9,12 +9,33 @@ from msgspec import UNSET, Struct, UnsetType, field
 # ---- submission
 
 
+class WordList(Struct, frozen=True):
+    """One list of words to hide."""
+
+    word_list: list[str] = field(default_factory=list)
+
+
+class SpecialWordFilter(Struct, frozen=True):
+    """The JSON text inside ``special_word_filter``. The built-in list of upstream does not exist here."""
+
+    filter_with_signed: WordList | None = None
+    filter_with_empty: WordList | None = None
+    system_reserved_filter: bool | None = None
+
+
+class ContextTurn(Struct, frozen=True):
+    """One message of the context."""
+
+    text: str | None = None
+    content: str | None = None
+
+
 class TaskInput(Struct, frozen=True):
     """What is to be heard; both families take either field. ``context`` is the Qwen-Audio models'."""
 
     file_url: str | None = None
     file_urls: list[str] | None = None
-    context: str | list[str | dict[str, object]] | None = None
+    context: str | list[str | ContextTurn] | None = None
 
 
 class Corpus(Struct, frozen=True):
@@ -40,7 +61,7 @@ class TaskParameters(Struct, frozen=True):
     vocabulary: dict[str, int] | None = None
     disfluency_removal_enabled: bool | None = None
     timestamp_alignment_enabled: bool | None = None
-    special_word_filter: str | dict[str, object] | None = None
+    special_word_filter: str | SpecialWordFilter | None = None
     diarization_enabled: bool | None = None
     speaker_count: int | None = None
     audio_event_detection_enabled: bool | None = None
@@ -60,20 +81,6 @@ class TaskRequest(Struct, frozen=True):
     input: TaskInput
     parameters: TaskParameters | None = None
     resources: list[Resource] | None = None
-
-
-class WordList(Struct, frozen=True):
-    """One list of words to hide."""
-
-    word_list: list[str] = field(default_factory=list)
-
-
-class SpecialWordFilter(Struct, frozen=True):
-    """The JSON text inside ``special_word_filter``. The built-in list of upstream does not exist here."""
-
-    filter_with_signed: WordList | None = None
-    filter_with_empty: WordList | None = None
-    system_reserved_filter: bool | None = None
 
 
 # ---- answers about tasks
