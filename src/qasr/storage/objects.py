@@ -103,7 +103,7 @@ class Objects:
 
     async def delete_under(self, prefix: str) -> None:
         """Remove all objects whose keys begin with *prefix*, which ends with a slash."""
-        async for batch in obstore.list(self._store, prefix=_checked(prefix)):
+        async for batch in obstore.list(self._store, prefix=_checked(prefix.removesuffix("/")) + "/"):
             await obstore.delete_async(self._store, [meta["path"] for meta in batch])
 
     async def size(self, key: str) -> int:
