@@ -259,6 +259,7 @@ class Fetcher:
                 part = await anyio.to_thread.run_sync(_Part.of, path)
                 if part.complete:
                     return
+                had = part.n_bytes
                 try:
                     with _translated():
                         await self._continue(url, part, max_bytes)
@@ -267,7 +268,7 @@ class Fetcher:
                 except FetchFailed as failure:
                     if isinstance(failure, FetchStatus) and failure.status not in TRY_LATER:
                         raise
-                    grown = (await anyio.to_thread.run_sync(_Part.of, path)).n_bytes > part.n_bytes
+                    grown = (await anyio.to_thread.run_sync(_Part.of, path)).n_bytes > had
                     failures = 1 if grown else failures + 1
                     if failures > len(RETRY_S):
                         raise

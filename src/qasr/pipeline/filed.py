@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import anyio
 import anyio.to_thread
 import msgspec
 import numpy as np
@@ -23,7 +24,7 @@ from qasr.domain.audio import MediaLimits, Segment, to_ms
 from qasr.domain.errors import EngineFailed, NotFound
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.transcript import Sentence
-from qasr.engines.base import Request
+from qasr.engines.base import Capabilities, Request
 from qasr.engines.registry import EnginesInLoading, LoadedEngines
 from qasr.engines.slots import Lane
 from qasr.pipeline.decode import Decoder
@@ -40,6 +41,8 @@ MOST_SEGMENTS: Final = 8
 """Of a group."""
 MOST_GROUP_MS: Final = 120_000
 """Of speech in a group of several segments: 4 MB."""
+LEAST_HEARD: Final = 4
+"""Groups that may be in memory at once, of all tasks together; more where the engine takes more. A group is 8 MB."""
 _LENGTH: Final = struct.Struct("<I")
 
 
@@ -131,6 +134,7 @@ class Filed:
     ) -> None:
         self._objects, self._transcripts, self._engines = objects, Transcripts(objects), engines
         self._decoder, self._fetcher, self._uploads, self._folder = decoder, fetcher, uploads, folder
+        self._seats: anyio.Semaphore | None = None
 
     async def cut(self, place: Place, asked: Asked) -> Plan:
         """Fetch the recording and cut it into groups; the file that was fetched is removed then.
@@ -190,6 +194,10 @@ class Filed:
         except NotFound:
             pass
         engines = await self._engines.get()
+        async with self._hearing(engines.slots.capabilities):
+            return await self._hear(place, group, asked, engines)
+
+    async def _hear(self, place: Place, group: int, asked: Asked, engines: LoadedEngines) -> Heard:
         try:
             pieces = decode_group(await self._objects.read(place.group(group)))
         except (NotFound, msgspec.MsgspecError, ValueError, struct.error) as error:
@@ -204,6 +212,13 @@ class Filed:
         encode = msgspec.json.Encoder().encode
         await self._objects.write(place.heard(group), b"\n".join([encode(heard), *map(encode, sentences), b""]))
         return heard
+
+    def _hearing(self, engine: Capabilities) -> anyio.Semaphore:
+        """A seat for one group: as many as keep the engine busy while others are read and written."""
+        if self._seats is None:
+            busy = -(-engine.parallel_calls * engine.largest_batch // MOST_SEGMENTS)
+            self._seats = anyio.Semaphore(max(LEAST_HEARD, 2 * busy))
+        return self._seats
 
     async def _recall(self, place: Place, group: int) -> Heard:
         async for line in lines_of(self._objects.read_stream(place.heard(group))):
