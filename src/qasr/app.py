@@ -3,7 +3,7 @@
 import ipaddress
 import shutil
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -21,7 +21,7 @@ from qasr.faces import dashscope, health, openai, openapi
 from qasr.faces.http import Bodies, Keys, ReadToTheEnd, RequestIds, sleep_until_cancelled
 from qasr.faces.unknown import handlers
 from qasr.jobs.dbos import durable
-from qasr.jobs.desk import Desk
+from qasr.jobs.desk import GRACE_S, Desk
 from qasr.jobs.reaper import BEAT_S, MEND_S, Keeper
 from qasr.jobs.workflow import Perform
 from qasr.pipeline.decode import Decoder
@@ -37,8 +37,6 @@ from qasr.storage.uploads import Uploads, server_secret
 from qasr.workers import available_cpus
 
 SWEEP_S: Final = 3600.0
-TASK_GRACE_S: Final = 20.0
-"""For groups under way, when the server stops."""
 
 log = structlog.get_logger(__name__)
 
@@ -111,43 +109,47 @@ async def running(settings: Settings, *, with_tasks: bool = False) -> AsyncItera
 
 @asynccontextmanager
 async def _tasks(settings: Settings, recordings: Filed) -> AsyncIterator[Desk]:
-    """The desk, and behind it the durable engine and its keeper."""
+    """The desk; behind it, some time later, the durable engine and its keeper."""
     url = settings.database.url
     database = Database(url or f"sqlite:///{(settings.data_dir / 'qasr.db').absolute()}")
-    is_shared = not database.is_sqlite
-    executor_id = settings.jobs.executor_id or stable_id(settings.data_dir)
     await anyio.to_thread.run_sync(database.migrate)
-    tasks, executors = Tasks(database), Executors(database)
-    await executors.beat(executor_id)  # before anything is claimed in its name
-    workflows = create_engine(
-        url if url and is_shared else f"sqlite:///{(settings.data_dir / 'workflows.db').absolute()}"
-    )
-    async with AsyncExitStack() as stack:
-        stack.callback(database.close)
-        engine = await stack.enter_async_context(
+    tasks = Tasks(database)
+    desk = Desk(tasks, most_unfinished=settings.jobs.most_unfinished)
+
+    async def work() -> None:
+        executors = Executors(database)
+        executor_id = settings.jobs.executor_id or stable_id(settings.data_dir)
+        await executors.beat(executor_id)  # before anything is claimed in its name
+        workflows = database.engine.url if url else f"sqlite:///{(settings.data_dir / 'workflows.db').absolute()}"
+        async with (
             durable(
                 Perform(tasks, recordings),
-                workflows,
+                create_engine(workflows),
                 executor_id=executor_id,
                 concurrency=settings.jobs.concurrency,
-                grace_s=TASK_GRACE_S,
+                grace_s=GRACE_S,
+            ) as engine,
+            anyio.create_task_group() as group,
+        ):
+            keeper = Keeper(
+                tasks,
+                executors,
+                engine,
+                recordings.forget,
+                executor_id=executor_id,
+                keep=timedelta(hours=settings.jobs.keep_hours),
             )
-        )
-        keeper = Keeper(
-            tasks,
-            executors,
-            engine,
-            recordings.forget,
-            executor_id=executor_id,
-            keep=timedelta(hours=settings.jobs.keep_hours),
-        )
-        group = await stack.enter_async_context(anyio.create_task_group())
-        stack.callback(group.cancel_scope.cancel)
-        if is_shared:
-            group.start_soon(sleep_until_cancelled, BEAT_S, keeper.reap)
-        group.start_soon(sleep_until_cancelled, MEND_S, keeper.mend)
-        group.start_soon(sleep_until_cancelled, SWEEP_S, keeper.expire)
-        yield Desk(tasks, engine, most_unfinished=settings.jobs.most_unfinished)
+            await desk.attach(engine)
+            if not database.is_sqlite:
+                group.start_soon(sleep_until_cancelled, BEAT_S, keeper.reap)
+            group.start_soon(sleep_until_cancelled, MEND_S, keeper.mend)
+            group.start_soon(sleep_until_cancelled, SWEEP_S, keeper.expire)
+
+    with closing(database):
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            yield desk
+            group.cancel_scope.cancel()
 
 
 def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:
@@ -185,7 +187,9 @@ def build(settings: Settings) -> Starlette:
         catalogue=names,
         keys=keys,
         bodies=bodies,
-        links=dashscope.ResultLinks(partial(server_secret, settings.data_dir)),
+        links=dashscope.ResultLinks(
+            partial(server_secret, settings.data_dir), valid_s=int(settings.jobs.keep_hours * 3600)
+        ),
         external_url=settings.server.external_url,
         answer_s=settings.server.answer_s,
         spool=settings.data_dir / "spool",
@@ -206,6 +210,7 @@ def build(settings: Settings) -> Starlette:
         *openapi.routes(),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers())
+    app.state.wind_down = lambda: service().wind_down()
     app.router.redirect_slashes = False  # a redirected POST loses its body in many clients; see faces/http.py
     app.add_middleware(ReadToTheEnd, most_bytes=settings.server.max_body_bytes)
     app.add_middleware(RequestIds)

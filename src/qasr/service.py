@@ -224,6 +224,11 @@ class Service:
         """Cancel a pending task of *owner*; False if there is none, or if it is not pending any more."""
         return await self._tasks.cancel(task_id, owner)
 
+    async def wind_down(self) -> None:
+        """The process is to end: no task is begun any more, and groups under way get some time to be finished."""
+        if self._desk is not None:
+            await self._desk.wind_down()
+
     @property
     def _tasks(self) -> Desk:
         if self._desk is None:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import anyio
 import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qasr.domain.options import Hints, RecognitionOptions
 from qasr.domain.task import ENDED, NEXT, Failure, TaskId, TaskOrder, TaskState
-from qasr.storage.database import Database
+from qasr.storage.database import HEAD, Database, metadata
 from qasr.storage.tasks import TaskFilter, Tasks
 
 ID = TaskId("task-1")
@@ -190,3 +193,17 @@ async def test_old_tasks_are_found_and_forgotten(tasks: Tasks) -> None:
     assert [ID] == await tasks.expired(before_ms=10_000, limit=10)
     await tasks.delete([ID])
     assert await tasks.get(ID) is None
+
+
+def test_the_newest_migration_is_known_and_makes_the_tables_that_we_use(tmp_path: Path) -> None:
+    """``Database.migrate`` takes a short cut by its number; and tables are what ``database.py`` says."""
+    database = Database(f"sqlite:///{tmp_path / 'tasks.db'}")
+    database.migrate()
+    with database.engine.connect() as connection:
+        version = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one()
+        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+    database.migrate()
+    database.close()
+
+    assert HEAD == version
+    assert [] == differences

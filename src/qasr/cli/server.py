@@ -92,6 +92,7 @@ def _serve(app: Starlette, sock: socket.socket, settings: Settings) -> bool:
     async def main() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(_announce, server, app, welcome)
+            group.start_soon(_wind_down, server, app)
             await server.serve(sockets=[sock])
             group.cancel_scope.cancel()
 
@@ -99,6 +100,14 @@ def _serve(app: Starlette, sock: socket.socket, settings: Settings) -> bool:
     with suppress(KeyboardInterrupt):  # the same, for Ctrl-C
         anyio.run(main, backend_options={"loop_factory": uvloop.new_event_loop})
     return server.started
+
+
+async def _wind_down(server: uvicorn.Server, app: Starlette) -> None:
+    """Let tasks come to rest while requests under way are still answered, not after them."""
+    while not server.should_exit:  # noqa: ASYNC110 - uvicorn has no event for it
+        await anyio.sleep(0.1)
+    if server.started:
+        await app.state.wind_down()
 
 
 async def _announce(server: uvicorn.Server, app: Starlette, welcome: str) -> None:

@@ -1,10 +1,12 @@
 """The desk: where tasks are handed in, asked for and withdrawn.
 
 A task is taken on in this order: its row, then its workflow, then a mark in the row that the workflow exists. What a
-crash leaves between the two, the sweeper (``reaper.py``) completes.
+crash leaves between the two, the keeper (``reaper.py``) completes. The durable engine may come later than the desk: a
+row is enough to be sure of a task.
 """
 
 import uuid
+from typing import Final
 
 import structlog
 
@@ -12,6 +14,9 @@ from qasr.domain.errors import RateLimited
 from qasr.domain.task import Task, TaskId, TaskOrder
 from qasr.jobs.port import JobEngine
 from qasr.storage.tasks import TaskFilter, Tasks
+
+GRACE_S: Final = 20.0
+"""For steps under way, when the process is told to end; orchestrators kill after 30."""
 
 log = structlog.get_logger(__name__)
 
@@ -21,12 +26,20 @@ class Desk:
 
     Args:
         tasks: their rows.
-        engine: what does them.
         most_unfinished: of one owner.
     """
 
-    def __init__(self, tasks: Tasks, engine: JobEngine, *, most_unfinished: int) -> None:
-        self._tasks, self._engine, self._most_unfinished = tasks, engine, most_unfinished
+    def __init__(self, tasks: Tasks, *, most_unfinished: int) -> None:
+        self._tasks, self._most_unfinished = tasks, most_unfinished
+        self._engine: JobEngine | None = None
+        self._waiting: list[tuple[TaskId, int]] = []
+
+    async def attach(self, engine: JobEngine) -> None:
+        """From now on *engine* does the tasks, also those that were handed in before."""
+        self._engine = engine
+        waiting, self._waiting = self._waiting, []
+        for task_id, urgency in waiting:
+            await self._enqueue(engine, task_id, urgency)
 
     async def submit(self, order: TaskOrder) -> TaskId:
         """Take a task on; it is durable when this returns.
@@ -41,8 +54,10 @@ class Desk:
             raise RateLimited("Too many of your tasks are unfinished; please wait until some have ended.")
         task_id = TaskId(str(uuid.uuid4()))
         await self._tasks.add(task_id, order)
-        await self._engine.enqueue(task_id, priority=priority(unfinished))
-        await self._tasks.mark_enqueued(task_id)
+        if self._engine is None:
+            self._waiting.append((task_id, priority(unfinished)))
+        else:
+            await self._enqueue(self._engine, task_id, priority(unfinished))
         log.info("task_submitted", task_id=task_id, model=order.model, recordings=len(order.urls))
         return task_id
 
@@ -58,9 +73,19 @@ class Desk:
         """Withdraw a pending task of *owner*; False if there is none, or if it is not pending any more."""
         if not await self._tasks.cancel_pending(task_id, owner):
             return False
-        await self._engine.cancel(TaskId(task_id))
+        if self._engine is not None:
+            await self._engine.cancel(TaskId(task_id))
         log.info("task_canceled", task_id=task_id)
         return True
+
+    async def wind_down(self) -> None:
+        """No task is begun any more; returns when steps under way have ended, or after ``GRACE_S``."""
+        if self._engine is not None:
+            await self._engine.stop(GRACE_S)
+
+    async def _enqueue(self, engine: JobEngine, task_id: TaskId, urgency: int) -> None:
+        await engine.enqueue(task_id, priority=urgency)
+        await self._tasks.mark_enqueued(task_id)
 
 
 def priority(unfinished: int) -> int:

@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 THREADS: Final = 16
 """Calls at once; more wait."""
+HEAD: Final = "0001"
+"""The newest migration."""
 MIGRATION_LOCK: Final = 0x71617373
 """Key of an advisory lock of PostgreSQL; any number of our own."""
 
@@ -78,6 +80,8 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables up to date."""
+        if self._version() == HEAD:  # as at most starts, which are half as long then
+            return
         import alembic.command  # noqa: PLC0415 - heavy, and only here
         import alembic.config  # noqa: PLC0415
 
@@ -88,6 +92,13 @@ class Database:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
+
+    def _version(self) -> str | None:
+        """Of the tables; None where there are none yet."""
+        with self.engine.connect() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            return str(connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none())
 
     async def read(self, query: Callable[[sa.Connection], T]) -> T:
         """Run *query* in a thread, without a transaction to commit."""
@@ -112,7 +123,7 @@ class Database:
         self.engine.dispose()
 
 
-def create_engine(url: str) -> sa.Engine:
+def create_engine(url: str | sa.URL) -> sa.Engine:
     """An engine for *url*; SQLite gets WAL, full synchronization, foreign keys and patience."""
     made = sa.make_url(url)
     if made.get_backend_name() != "sqlite":
