@@ -1,0 +1,146 @@
+"""Housekeeping of tasks: nothing stays unfinished for ever, and nothing is kept for ever."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from qasr.domain.options import RecognitionOptions
+from qasr.domain.task import TaskId, TaskOrder, TaskState
+from qasr.jobs.desk import Desk
+from qasr.jobs.reaper import Keeper
+from qasr.storage.database import Database
+from qasr.storage.executors import Executors, stable_id
+from qasr.storage.tasks import Tasks
+
+pytestmark = pytest.mark.anyio
+
+ORDER = TaskOrder(owner="me", model="m", dialect="d", urls=("https://a/1.wav",), options=RecognitionOptions())
+HOUR_MS = 3_600_000
+
+
+class Engine:
+    """A durable engine that does nothing but remember."""
+
+    def __init__(self) -> None:
+        self.known: dict[TaskId, int] = {}
+        self.forgotten: list[TaskId] = []
+
+    async def enqueue(self, task_id: TaskId, *, priority: int) -> None:
+        self.known.setdefault(task_id, priority)
+
+    async def cancel(self, task_id: TaskId) -> None:
+        self.known.pop(task_id)
+
+    async def take_over(self, executor_id: str) -> int:
+        raise NotImplementedError(executor_id)
+
+    async def pick_up(self) -> int:
+        return 0
+
+    async def vanished(self, task_ids: Sequence[TaskId]) -> list[TaskId]:
+        return [task_id for task_id in task_ids if task_id not in self.known]
+
+    async def forget(self, task_ids: Sequence[TaskId]) -> None:
+        self.forgotten += task_ids
+
+    async def stop(self, grace_s: float) -> None:
+        raise NotImplementedError(grace_s)
+
+
+class House:
+    """Rows, a desk and a keeper over one database, on a clock of their own."""
+
+    def __init__(self, database: Database) -> None:
+        self.now_ms = 1_000_000_000
+        self.tasks = Tasks(database, clock=lambda: self.now_ms)
+        self.engine = Engine()
+        self.desk = Desk(self.tasks, most_unfinished=3)
+        self.objects_of: list[str] = []
+
+        async def forget(task_id: str) -> None:
+            self.objects_of.append(task_id)
+
+        self.keeper = Keeper(
+            self.tasks,
+            Executors(database),
+            self.engine,
+            forget,
+            executor_id="one",
+            keep=timedelta(hours=24),
+            clock=lambda: self.now_ms,
+        )
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    database = Database(f"sqlite:///{tmp_path / 'tasks.db'}")
+    database.migrate()
+    yield House(database)
+    database.close()
+
+
+async def test_a_submission_that_was_cut_off_is_completed(house: House) -> None:
+    """A row without a workflow gets one, but not while it may still be on its way."""
+    task_id = TaskId("cut-off")
+    await house.tasks.add(task_id, ORDER)
+    await house.keeper.mend()
+    early = dict(house.engine.known)
+    house.now_ms += 10_000
+    await house.keeper.mend()
+
+    assert {} == early
+    assert [task_id] == list(house.engine.known)
+    assert [] == await house.tasks.not_enqueued(before_ms=house.now_ms, limit=10)
+
+
+async def test_a_task_whose_workflow_has_vanished_fails(house: House) -> None:
+    """It does not stay running for ever."""
+    await house.desk.attach(house.engine)
+    lost, kept = [await house.desk.submit(ORDER) for _ in range(2)]
+    await house.tasks.move(lost, TaskState.RUNNING)
+    await house.tasks.move(kept, TaskState.RUNNING)
+    del house.engine.known[lost]
+    house.now_ms += 120_000
+    await house.keeper.mend()
+    found = [await house.tasks.get(task_id) for task_id in (lost, kept)]
+
+    assert [TaskState.FAILED, TaskState.RUNNING] == [task and task.state for task in found]
+
+
+async def test_what_was_handed_in_before_the_engine_came_is_done(house: House) -> None:
+    task_id = await house.desk.submit(ORDER)
+    await house.desk.attach(house.engine)
+
+    assert [task_id] == list(house.engine.known)
+
+
+async def test_ended_tasks_are_kept_for_a_day(house: House) -> None:
+    """Then rows, objects and workflows go."""
+    await house.desk.attach(house.engine)
+    ended, running = [await house.desk.submit(ORDER) for _ in range(2)]
+    assert await house.desk.cancel(ended, "me")
+    house.now_ms += 23 * HOUR_MS
+    await house.keeper.expire()
+    kept = await house.desk.query(ended, "me")
+    house.now_ms += 2 * HOUR_MS
+    await house.keeper.expire()
+
+    assert kept is not None
+    assert await house.desk.query(ended, "me") is None
+    assert await house.desk.query(running, "me") is not None
+    assert [ended] == house.objects_of == house.engine.forgotten
+
+
+async def test_owners_with_few_tasks_go_first(house: House) -> None:
+    """Priorities grow with what the owner has unfinished already."""
+    await house.desk.attach(house.engine)
+    for _ in range(3):
+        await house.desk.submit(ORDER)
+
+    assert [1, 2, 3] == list(house.engine.known.values())
+
+
+def test_a_server_keeps_its_name(tmp_path: Path) -> None:
+    assert stable_id(tmp_path / "a") == stable_id(tmp_path / "a") != stable_id(tmp_path / "b")
