@@ -1,4 +1,4 @@
-"""Signed addresses of result documents: whoever has one may read it for a day, without a key, as from OSS.
+"""Signed addresses of result documents: whoever has one may read it for a time, without a key, as from OSS.
 
 ``/results/<task>/<number>.json?Expires=<unix s>&Signature=<base64url>``. The signature covers task, number and time.
 """
@@ -16,18 +16,26 @@ from xml.sax.saxutils import escape
 from qasr.domain.errors import AccessDenied, CapacityError, EngineError, NotFound, QasrError
 
 VALID_S: Final = 24 * 3600
-"""Documented life of a link, from the end of its task."""
+"""Documented life of a link."""
 
 
 class ResultLinks:
-    """Makes addresses and checks them; *secret* is called when it is first needed, and once."""
+    """Makes addresses and checks them.
 
-    def __init__(self, secret: Callable[[], bytes], *, clock: Callable[[], float] = time) -> None:
-        self._secret, self._clock = cache(secret), clock
+    Args:
+        secret: called when it is first needed, and once.
+        valid_s: life of a link, from the end of its task; as long as results are kept.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self, secret: Callable[[], bytes], *, valid_s: int = VALID_S, clock: Callable[[], float] = time
+    ) -> None:
+        self._secret, self._valid_s, self._clock = cache(secret), valid_s, clock
 
     def link(self, base_url: str, task_id: str, number: int, *, ended_ms: int) -> str:
         """The address of the document of one recording; the same each time that it is asked for."""
-        expires = str(ended_ms // 1000 + VALID_S)
+        expires = str(ended_ms // 1000 + self._valid_s)
         signature = quote(self._sign(task_id, number, expires), safe="")
         return f"{base_url}/results/{quote(task_id, safe='')}/{number}.json?Expires={expires}&Signature={signature}"
 

@@ -29,6 +29,8 @@ MOST_URLS: Final = 100
 HIGHEST_CHANNEL: Final = 255
 MOST_CHANNELS: Final = 32
 MOST_HIDDEN_WORDS: Final = 1000
+LONGEST_HIDDEN_WORD: Final = 200
+"""Characters."""
 SPEAKERS: Final = range(2, 101)
 """Documented range of ``speaker_count``."""
 
@@ -218,8 +220,11 @@ def _hidden(given: str | wire.SpecialWordFilter | None) -> HiddenWords:
             parameter="special_word_filter",
         ) from error
     signed, empty = (_words(words) for words in (lists.filter_with_signed, lists.filter_with_empty))
-    if len(signed) + len(empty) > MOST_HIDDEN_WORDS:
-        raise InvalidParameter(f"More than {MOST_HIDDEN_WORDS} words.", parameter="special_word_filter")
+    if len(signed) + len(empty) > MOST_HIDDEN_WORDS or any(len(w) > LONGEST_HIDDEN_WORD for w in signed + empty):
+        raise InvalidParameter(
+            f"special_word_filter takes {MOST_HIDDEN_WORDS} words of {LONGEST_HIDDEN_WORD} characters.",
+            parameter="special_word_filter",
+        )
     return HiddenWords(starred=signed, removed=empty)
 
 

@@ -41,7 +41,9 @@ async def _submit(context: Context, request: Request) -> Response:
     service = context.service()
     able = submission.Abilities(engine=await service.capabilities(), timed=await service.timed_languages())
     order = submission.parse(call, model, caller.owner, able, webhook=request.headers.get(WEBHOOK))
-    return json_answer(tasks.submitted(await service.submit(order), request_id(request)))
+    unused = order.options.hints.context and not able.engine.context
+    headers = {"X-Qasr-Engine": able.engine.name} | ({"X-Qasr-Unused": "context"} if unused else {})
+    return json_answer(tasks.submitted(await service.submit(order), request_id(request)), headers)
 
 
 async def _query(context: Context, request: Request) -> Response:
