@@ -18,7 +18,7 @@ from qasr.config import Settings
 from qasr.domain.errors import InvalidParameter
 from qasr.engines.registry import EnginesInLoading
 from qasr.faces import dashscope, health, openai, openapi
-from qasr.faces.http import Bodies, Keys, ReadToTheEnd, RequestIds, sleep_until_cancelled
+from qasr.faces.http import Bodies, Keys, ReadToTheEnd, RequestIds, TrailingSlashes, sleep_until_cancelled
 from qasr.faces.unknown import handlers
 from qasr.pipeline.decode import Decoder
 from qasr.pipeline.fetch import Fetcher, FetchPolicy
@@ -96,9 +96,8 @@ def build(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with running(settings) as service:
-            holder.append(service)
+            holder[:] = [service]  # kept after the end: who still asks is told that nothing can be served
             yield
-            holder.clear()
 
     def service() -> Service:
         return holder[0]
@@ -128,8 +127,9 @@ def build(settings: Settings) -> Starlette:
         *openapi.routes(),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers())
-    app.router.redirect_slashes = False  # a redirected POST loses its body in many clients; see faces/http.py
+    app.router.redirect_slashes = False  # TrailingSlashes sees to them
     app.add_middleware(ReadToTheEnd, most_bytes=settings.server.max_body_bytes)
+    app.add_middleware(TrailingSlashes)
     app.add_middleware(RequestIds)
     return app
 

@@ -141,7 +141,9 @@ class EngineError(QasrError):
 
 
 class EngineUnavailable(EngineError):
-    """No engine is loaded, or it is being restarted."""
+    """No engine is loaded, or it is being restarted; ``retry_after_s`` says when it may be back."""
+
+    retry_after_s: int = 5
 
 
 class EngineFailed(EngineError):

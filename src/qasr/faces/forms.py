@@ -8,6 +8,7 @@ from typing import Final
 
 import anyio.to_thread
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message, Receive
@@ -43,8 +44,9 @@ async def file_form(request: Request, name: str, spool: Path, *, max_bytes: int)
     limited = Request(request.scope, _limited(request, max_bytes + OVERHEAD))
     try:
         form = await limited.form(max_files=2, max_fields=MOST_FIELDS)
-    except MultiPartException as error:
-        raise InvalidParameter(f"The form is invalid: {error.message}") from error
+    except (MultiPartException, HTTPException) as error:  # inside an application, Starlette raises the second
+        detail = error.message if isinstance(error, MultiPartException) else error.detail
+        raise InvalidParameter(f"The form is invalid: {detail}") from error
     try:
         fields = tuple((key, value) for key, value in form.multi_items() if isinstance(value, str))
         files = [(key, value) for key, value in form.multi_items() if isinstance(value, UploadFile)]
