@@ -12,6 +12,8 @@ import pytest
 
 from qasr.domain.audio import SAMPLE_RATE, Pcm
 
+pytest_plugins = ("tests.server", "tests.recordings")
+
 DATA: Final = Path(__file__).parent / "data"
 
 Speech: TypeAlias = Callable[[str], Pcm]
