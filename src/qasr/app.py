@@ -10,6 +10,7 @@ from typing import Final
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
@@ -54,8 +55,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         max_redirects=settings.fetch.max_redirects,
     )
     async with AsyncExitStack() as stack:
-        group = await stack.enter_async_context(anyio.create_task_group())
-        stack.callback(group.cancel_scope.cancel)
+        group = await stack.enter_async_context(_background())
         engines = EnginesInLoading()
         group.start_soon(
             partial(
@@ -71,6 +71,18 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         decoder = await stack.enter_async_context(Decoder(processes=processes))
         fetcher = await stack.enter_async_context(Fetcher(fetch))
         yield Service(engines=engines, decoder=decoder, fetcher=fetcher, uploads=uploads, spool=spool)
+
+
+@asynccontextmanager
+async def _background() -> AsyncIterator[TaskGroup]:
+    """Tasks that last as long as the block. The group's own end never hides that the block itself was cancelled."""
+    group = anyio.create_task_group()
+    await group.__aenter__()
+    try:
+        yield group
+    finally:
+        group.cancel_scope.cancel()
+        await group.__aexit__(None, None, None)
 
 
 def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:

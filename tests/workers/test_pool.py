@@ -35,6 +35,9 @@ class Echo:
             case "stubborn":
                 yield "begun", b""
                 time.sleep(60)
+            case "flood":
+                while not cancelled():
+                    yield "more", b"x" * 100_000
             case "refuse":
                 raise Refusal("why", "because")
             case "environment":
@@ -127,6 +130,17 @@ async def test_a_child_does_not_know_our_secrets(pool: WorkerPool) -> None:
 
     assert isinstance(environment, dict)
     assert not [name for name in environment if name.startswith("QASR_")]
+
+
+async def test_a_child_that_is_killed_while_it_speaks(pool: WorkerPool) -> None:
+    """Output that nobody reads any more does not keep a dead child from being replaced."""
+    async with pool.call("flood") as replies:
+        await anext(replies)
+        await asyncio.sleep(0.2)
+        for pid in pool.pids:
+            os.kill(pid, signal.SIGKILL)
+
+    assert [(1, b"")] == await ask(pool, "echo", 1)
 
 
 async def test_the_end_leaves_no_process_behind() -> None:

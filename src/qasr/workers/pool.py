@@ -108,6 +108,7 @@ class _Child:
                 self.ready.clear()
                 self.kill()
                 with anyio.CancelScope(shield=True):
+                    await _read_to_the_end(self.process)
                     code = await self.process.wait()
                     await self._fail_all()
             log.warning(
@@ -196,6 +197,13 @@ class _Child:
     def _kill_if_open(self, call_id: int, process: asyncio.subprocess.Process | None) -> None:
         if call_id in self._calls and process is self.process:
             self.kill()
+
+
+async def _read_to_the_end(process: asyncio.subprocess.Process) -> None:
+    """Drain a killed child: asyncio reports no end of a process whose output waits for a reader."""
+    assert process.stdout is not None
+    while await process.stdout.read(65_536):
+        pass
 
 
 class WorkerPool:
