@@ -129,8 +129,8 @@ LOOPBACK: Final = {"FETCH__ALLOW_NETWORKS": "127.0.0.0/8"}
 IMPATIENT: Final = {"FETCH__IDLE_TIMEOUT_S": "1", "FETCH__TOTAL_TIMEOUT_S": "8", "FETCH__CONNECT_TIMEOUT_S": "2"}
 SCRIPTED: Final = {"ENGINES__DEFAULT": "scripted", "ENGINES__DECODERS": "1"}
 KEYS: Final = {"AUTH__KEYS": f"{KEY},{OTHER_KEY}"}
-SLOW_S: Final = 3.0
-DEADLINE_S: Final = 4.5
+SLOW_S: Final = 2.4
+DEADLINE_S: Final = 3.6
 """Of the slow server: one engine call fits, two in a row do not."""
 
 
