@@ -33,7 +33,7 @@ from qasr.faces.openai import errors as openai
 
 DOCS: Final = Path(__file__).parent
 ROOT: Final = DOCS.parent
-STATES: Final = ("served", "refused", "not yet")
+STATES: Final = ("served", "refused", "no effect", "not yet")
 
 Table: TypeAlias = Sequence[Sequence[str]]
 """The first row is the head."""
