@@ -530,6 +530,22 @@ def test_body_that_never_comes_is_no_burden(scripted: Server) -> None:
     assert "lasting" in CHAT_DIALECT.text(CHAT_DIALECT.ask(scripted, data_url(JFK)))
 
 
+def test_connection_outlives_refusals(scripted: Server) -> None:
+    """Keep-alive: refusals of all kinds and answers come over one connection, in turn."""
+    good = CHAT_DIALECT.body(data_url(JFK))
+    with httpx2.Client(
+        base_url=scripted.base, headers={"Authorization": f"Bearer {KEY}"}, limits=httpx2.Limits(max_connections=1)
+    ) as client:
+        ports = set()
+        for body, status in [(good, 200), ({}, 400), (good, 200), (CHAT_DIALECT.body("x"), 400), (good, 200)]:
+            answer = client.post(CHAT, json=body, timeout=30)
+            ports.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
+
+            assert status == answer.status_code
+
+    assert 1 == len(ports)
+
+
 # ---- forms
 
 
