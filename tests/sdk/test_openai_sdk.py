@@ -238,6 +238,16 @@ def test_verbose_json_has_words_and_segments(client: OpenAI, three_utterances: P
     assert 4.5 < country.start < 7.5  # the first of the two
 
 
+def test_verbose_json_of_silence_keeps_its_types(client: OpenAI, silence: Path) -> None:
+    """Nothing was said: empty texts and lists, and still a string for the language."""
+    answer = client.audio.transcriptions.create(
+        model="whisper-1", file=silence, response_format="verbose_json", timestamp_granularities=["word", "segment"]
+    )
+
+    assert ("", "", [], []) == (answer.text, answer.language, answer.segments, answer.words)
+    assert 3.0 == answer.duration
+
+
 @pytest.mark.parametrize(
     ("granularities", "has"),
     [([], (False, True)), (["segment"], (False, True)), (["word"], (True, False)), (["word", "segment"], (True, True))],

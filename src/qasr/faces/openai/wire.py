@@ -232,9 +232,9 @@ class VerboseWord(Struct, frozen=True, omit_defaults=True):
 
 
 class VerboseTranscription(Struct, frozen=True):
-    """``response_format=verbose_json``; ``language`` is the English name, as OpenAI has it."""
+    """``response_format=verbose_json``; ``language`` is the English name, as OpenAI has it, or empty."""
 
-    language: str | None
+    language: str
     duration: float
     text: str
     usage: DurationUsage
