@@ -85,8 +85,17 @@ class Server:
 
 
 @contextmanager
-def serving(directory: Path, settings: Mapping[str, str], *, ready: bool = True) -> Iterator[Server]:
-    """A server with *settings* (``SECTION__KEY`` to value), until the block ends; *ready*: wait until it can serve."""
+def serving(
+    directory: Path, settings: Mapping[str, str], *, ready: bool = True, packages: Path | None = None
+) -> Iterator[Server]:
+    """A server with *settings* (``SECTION__KEY`` to value), until the block ends.
+
+    Args:
+        directory: for its data and its log.
+        settings: nothing else of ours is taken from the environment.
+        ready: wait until it can serve; else until it listens.
+        packages: a folder whose packages stand before those that are installed.
+    """
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("QASR_")}
@@ -97,7 +106,10 @@ def serving(directory: Path, settings: Mapping[str, str], *, ready: bool = True)
             stdout=file,
             stderr=subprocess.STDOUT,
             cwd=directory,
-            env=kept | {f"QASR_{name}": value for name, value in settings.items()} | {"QASR_DATA_DIR": str(data_dir)},
+            env=kept
+            | {f"QASR_{name}": value for name, value in settings.items()}
+            | {"QASR_DATA_DIR": str(data_dir)}
+            | ({} if packages is None else {"PYTHONPATH": str(packages)}),
         )
     server = Server(f"http://127.0.0.1:{port}", data_dir, log, process)
     try:

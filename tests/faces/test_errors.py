@@ -122,15 +122,21 @@ def test_busy_server_says_when_to_come_back(strict: Server, dialect: Dialect) ->
 
 
 def test_missing_engine_is_503_in_every_dialect(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A server whose engine could not be loaded stays up, says why on ``/readyz``, and asks to come back."""
-    settings = SCRIPTED | {"ENGINES__DEFAULT": "nonsense"}
-    with serving(tmp_path_factory.mktemp("engineless"), settings, ready=False) as server:
+    """A server whose engine could not be loaded stays up, says why on ``/readyz``, and asks to come back.
+
+    Here the package of the model is there and carries no model, as its later releases do not.
+    """
+    directory = tmp_path_factory.mktemp("engineless")
+    (directory / "packages" / "moonshine_voice").mkdir(parents=True)
+    (directory / "packages" / "moonshine_voice" / "__init__.py").touch()
+    settings = SCRIPTED | {"ENGINES__DEFAULT": "moonshine"}
+    with serving(directory, settings, ready=False, packages=directory / "packages") as server:
         refused = [refusal(dialect.ask(server, data_url(JFK))) for dialect in DIALECTS]
         form = refusal(server.post(TRANSCRIPTIONS, files={"file": JFK.read_bytes()}, data={"model": "whisper-1"}))
         readiness = server.get("/readyz")
 
     assert 503 == readiness.status_code
-    assert "nonsense" in readiness.json()["reasons"][0]
+    assert "moonshine-voice==0.0.73" in readiness.json()["reasons"][0]
     assert [503] * 4 == [error.status for error in [*refused, form]]
     assert ["internal_error", "ModelUnavailable", "ModelUnavailable"] == [error.code for error in refused]
 
