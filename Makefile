@@ -20,7 +20,7 @@ serve: $(READY)  ## start the server on 127.0.0.1:8000
 	$(BIN)/qasr serve
 
 test: $(READY)  ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 bench: $(READY)  ## measure accuracy, speed and memory; writes bench-results/
 	$(BIN)/python -m benchmarks

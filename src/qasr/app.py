@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute
 from qasr import catalogue
 from qasr.config import Settings
 from qasr.domain.errors import InvalidParameter
-from qasr.engines.registry import EnginesInLoading
+from qasr.engines.registry import AUTO, EnginesInLoading, installed
 from qasr.faces import dashscope, health, openai, openapi
 from qasr.faces.http import Bodies, Keys, ReadToTheEnd, RequestIds, TrailingSlashes, sleep_until_cancelled
 from qasr.faces.unknown import handlers
@@ -97,9 +97,10 @@ def build(settings: Settings) -> Starlette:
     """The ASGI application.
 
     Raises:
-        InvalidParameter: the settings would let strangers in.
+        InvalidParameter: the settings would let strangers in, or name an engine that is not installed.
     """
     check_exposure(settings)
+    check_engine(settings.engines.default)
     keys = Keys(settings.auth.keys)
     bodies = Bodies(largest=settings.server.max_body_bytes, together=settings.server.max_bodies_bytes)
     names = catalogue.built_in()
@@ -156,9 +157,22 @@ def check_exposure(settings: Settings) -> None:
         return
     raise InvalidParameter(
         f"binding to {settings.server.host} without an API key would let anybody in. Set one, for example\n"
-        "  QASR_AUTH__KEYS=sk-$(openssl rand -hex 16)\n"
+        "  export QASR_AUTH__KEYS=sk-$(openssl rand -hex 16) && echo $QASR_AUTH__KEYS\n"
         "or bind to this machine only with --host 127.0.0.1."
     )
+
+
+def check_engine(name: str) -> None:
+    """Refuse a misspelled engine at the start, and not at each request.
+
+    Raises:
+        InvalidParameter: with the names that there are.
+    """
+    names = sorted(installed())
+    if name not in (AUTO, *names):
+        raise InvalidParameter(
+            f"engines.default: no engine {name!r} is installed; there are {AUTO}, {', '.join(names)}"
+        )
 
 
 def is_loopback(host: str) -> bool:
@@ -171,4 +185,4 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-__all__ = ["build", "check_exposure", "is_loopback", "running"]
+__all__ = ["build", "check_engine", "check_exposure", "is_loopback", "running"]

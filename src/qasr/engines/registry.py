@@ -21,6 +21,7 @@ from qasr.engines.silero_vad import SileroVad
 from qasr.engines.slots import EngineSlots
 
 GROUP: Final = "qasr.engines"
+AUTO: Final = "auto"
 PREFERENCE: Final = ("moonshine",)
 """Order of ``auto``: engines that work without a download."""
 
@@ -74,7 +75,7 @@ async def _first_that_loads(
 ) -> Recognizer:
     points = installed()
     reasons = []
-    for name in PREFERENCE if default == "auto" else (default,):
+    for name in PREFERENCE if default == AUTO else (default,):
         if name not in points:
             reasons.append(f"{name}: no such engine is installed (installed: {', '.join(sorted(points))})")
             continue

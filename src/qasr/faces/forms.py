@@ -41,7 +41,7 @@ async def file_form(request: Request, name: str, spool: Path, *, max_bytes: int)
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise InvalidParameter("The request body must be multipart/form-data.")
-    limited = Request(request.scope, _limited(request, max_bytes + OVERHEAD))
+    limited = Request(request.scope, _limited(request, max_bytes))
     try:
         form = await limited.form(max_files=2, max_fields=MOST_FIELDS)
     except (MultiPartException, HTTPException) as error:  # inside an application, Starlette raises the second
@@ -69,18 +69,18 @@ def _copy(upload: UploadFile, path: Path) -> None:
             file.write(chunk)
 
 
-def _limited(request: Request, most: int) -> Receive:
-    seen = 0
+def _limited(request: Request, max_bytes: int) -> Receive:
+    seen, most = 0, max_bytes + OVERHEAD
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared[:20]) > most:
-        raise TooLarge(f"The request body exceeds the limit of {most} bytes.")
+        raise TooLarge(f"The file exceeds the limit of {max_bytes / 1024**2:g} MB.")
 
     async def receive() -> Message:
         nonlocal seen
         message = await request.receive()
         seen += len(message.get("body", b""))
         if seen > most:
-            raise TooLarge(f"The request body exceeds the limit of {most} bytes.")
+            raise TooLarge(f"The file exceeds the limit of {max_bytes / 1024**2:g} MB.")
         return message
 
     return receive

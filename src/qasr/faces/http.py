@@ -61,7 +61,7 @@ class Keys:
         given = key.encode()
         matches = [hmac.compare_digest(given, known) for known in self._keys]  # all of them: no early answer
         if self._keys and not any(matches):
-            raise Unauthorized("Invalid API-key provided.")
+            raise Unauthorized("Invalid API-key provided.", given=True)
         return Caller(hashlib.sha256(b"qasr-owner:" + given).hexdigest()[:16])
 
     def bearer(self, request: Request) -> Caller:
