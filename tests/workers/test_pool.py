@@ -76,6 +76,13 @@ async def test_a_slow_reader_holds_the_child_back(pool: WorkerPool) -> None:
     assert list(range(1000)) == [item for item, _ in await ask(pool, "count", 1000)]
 
 
+async def test_a_child_is_free_before_its_answer_is_read(pool: WorkerPool) -> None:
+    """What has been answered waits with the reader, and the child serves the next."""
+    async with pool.call("count", 3) as slow_reader:
+        assert [(1, b"")] == await ask(pool, "echo", 1)
+        assert [0, 1, 2] == [msgspec.msgpack.decode(item) async for item, _ in slow_reader]
+
+
 async def test_a_refusal_keeps_its_word(pool: WorkerPool) -> None:
     """The parent learns why, and the child goes on."""
     with pytest.raises(CallFailed, match="because") as caught:

@@ -77,8 +77,9 @@ class _OpenCall:
 class _Child:
     """One supervised process."""
 
-    def __init__(self, command: tuple[str, ...], parallel: int) -> None:
+    def __init__(self, command: tuple[str, ...], parallel: int, free_in_pool: asyncio.Semaphore) -> None:
         self.command = command
+        self._free_in_pool = free_in_pool
         self.free = asyncio.Semaphore(parallel)
         self.ready = asyncio.Event()
         self.about: Mapping[str, object] = {}
@@ -162,6 +163,7 @@ class _Child:
         call = self._calls.pop(call_id)
         call.over = True
         self.free.release()
+        self._free_in_pool.release()
 
     async def _fail_all(self) -> None:
         for call_id in list(self._calls):
@@ -180,7 +182,9 @@ class _Child:
 
     @asynccontextmanager
     async def call(self, method: str, body: object, payload: bytes | memoryview) -> AsyncIterator[Replies]:
-        """One call; ``free`` was acquired by the caller and is released when the child has confirmed the end."""
+        """One call; the caller has acquired ``free``, here and in the pool; both are released when the child has
+        confirmed the end, however long the caller keeps reading what it has sent.
+        """
         call_id, self._next_id = self._next_id, self._next_id + 1
         call = self._calls[call_id] = _OpenCall()
         try:
@@ -218,8 +222,8 @@ class WorkerPool:
 
     def __init__(self, target: str, config: Mapping[str, object], *, size: int = 1, parallel: int = 1) -> None:
         command = (sys.executable, "-m", "qasr.workers.child", target, msgspec.json.encode(config).decode())
-        self._children = [_Child(command, parallel) for _ in range(size)]
         self._free = asyncio.Semaphore(size * parallel)
+        self._children = [_Child(command, parallel, self._free) for _ in range(size)]
         self._group: anyio.abc.TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -254,12 +258,18 @@ class WorkerPool:
     async def call(self, method: str, body: object = None, payload: bytes | memoryview = b"") -> AsyncIterator[Replies]:
         """Ask a free child; wait for one if none is. Leaving the block early cancels the call.
 
+        The child is free for others once it has sent its answer, read or not.
+
         Raises (from the iterator): CallFailed, WorkerDied.
         """
-        async with self._free:
+        await self._free.acquire()
+        try:
             child = await self._take_free()
-            async with child.call(method, body, payload) as replies:
-                yield replies
+        except BaseException:
+            self._free.release()
+            raise
+        async with child.call(method, body, payload) as replies:
+            yield replies
 
     async def _take_free(self) -> _Child:
         """A loaded child with a free place; its place is taken. A child that confirms a cancel late is passed over.
