@@ -27,6 +27,8 @@ READ_AHEAD: Final = 8
 """Items of one call that may wait for their reader; then the child waits too."""
 RESTART_S: Final = (0.05, 0.2, 1.0, 5.0)
 """Pauses before a child is started again, by the number of deaths in a row before it was ready."""
+READ_BUFFER: Final = 2 * 1024**2
+"""Bytes that asyncio takes from a child before it waits for a reader; ten seconds of samples are 640 000."""
 PASSED_ON: Final = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "HOME")
 """Environment variables that a child gets; ours may hold keys, and a child may be broken into."""
 LAST_WORDS: Final = 2_000
@@ -97,6 +99,7 @@ class _Child:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
+                limit=READ_BUFFER,
                 env={name: os.environ[name] for name in PASSED_ON if name in os.environ},  # no key of ours
                 start_new_session=True,  # Ctrl-C is for us; we end our children ourselves
             )
