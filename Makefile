@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 UV     := $(BIN)/uv
 
-.PHONY: serve test bench lint types lock clean
+.PHONY: serve test bench lint types docs lock clean
 .DEFAULT_GOAL := serve
 
 # The environment: exactly what requirements.lock says, checked by hash, plus this project, editable.
@@ -20,18 +20,21 @@ serve: $(READY)  ## start the server on 127.0.0.1:8000
 	$(BIN)/qasr serve
 
 test: $(READY)  ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 bench: $(READY)  ## measure accuracy, speed and memory; writes bench-results/
 	$(BIN)/python -m benchmarks
 
 lint: $(READY)
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples docs
+	$(BIN)/ruff format --check src tests benchmarks examples docs
 	$(BIN)/lint-imports
 
 types: $(READY)
 	$(BIN)/mypy
+
+docs: $(READY)  ## fill the generated parts of the documentation
+	$(BIN)/python docs/generate.py
 
 lock:  ## write requirements.lock anew from pyproject.toml
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group dev --output-file requirements.lock pyproject.toml lock-extra.in

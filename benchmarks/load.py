@@ -3,7 +3,8 @@
 The server is asked over HTTP (``audio/transcriptions``); the bare pool is the same scheduler (``EngineSlots``) on the
 same engine, fed decoded clips by as many callers, without HTTP, decoding and voice activity detection. Both take turns,
 so that whatever else the machine does hits both alike. The pool hears whole clips; it also hears the segments that the
-server cuts, which tells what cutting by itself gains or loses.
+server cuts, which tells what cutting by itself gains or loses. The targets are against whole clips: that is what one
+would feed an engine without a server.
 """
 
 import time
@@ -48,7 +49,7 @@ async def _throughput(bench: Bench, server: Server, slots: EngineSlots) -> list[
         Row("load", f"bare pool, {n} callers, whole clips", of_whole, "audio s/s"),
         Row("load", f"bare pool, {n} callers, the server's segments", of_cut, "audio s/s"),
         Row("load", "server / bare pool, whole clips", speed / of_whole, "", at_least(0.9)),
-        Row("load", "server / bare pool, the server's segments", speed / of_cut, "", at_least(0.9)),
+        Row("load", "server / bare pool, the server's segments", speed / of_cut, ""),
     ]
 
 
@@ -69,5 +70,5 @@ async def _latency(bench: Bench, server: Server, slots: EngineSlots) -> list[Row
         Row("load", "latency p50, bare pool, whole clips", 1000 * of_whole, "ms"),
         Row("load", "latency p50, bare pool, the server's segments", 1000 * of_cut, "ms"),
         Row("load", "latency p50, server / bare pool, whole clips", of_server / of_whole, "", at_most(1.1)),
-        Row("load", "latency p50, server / bare pool, the server's segments", of_server / of_cut, "", at_most(1.1)),
+        Row("load", "latency p50, server / bare pool, the server's segments", of_server / of_cut, ""),
     ]

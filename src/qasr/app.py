@@ -10,15 +10,16 @@ from typing import Final
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from qasr import catalogue
 from qasr.config import Settings
 from qasr.domain.errors import InvalidParameter
-from qasr.engines.registry import EnginesInLoading
+from qasr.engines.registry import AUTO, EnginesInLoading, installed
 from qasr.faces import dashscope, health, openai, openapi
-from qasr.faces.http import Bodies, Keys, ReadToTheEnd, RequestIds, sleep_until_cancelled
+from qasr.faces.http import Bodies, Keys, ReadToTheEnd, RequestIds, TrailingSlashes, sleep_until_cancelled
 from qasr.faces.unknown import handlers
 from qasr.jobs.dbos import durable
 from qasr.jobs.desk import GRACE_S, Desk
@@ -69,8 +70,7 @@ async def running(settings: Settings, *, with_tasks: bool = False) -> AsyncItera
         max_redirects=settings.fetch.max_redirects,
     )
     async with AsyncExitStack() as stack:
-        group = await stack.enter_async_context(anyio.create_task_group())
-        stack.callback(group.cancel_scope.cancel)
+        group = await stack.enter_async_context(_background())
         engines = EnginesInLoading()
         group.start_soon(
             partial(
@@ -152,6 +152,18 @@ async def _tasks(settings: Settings, recordings: Filed) -> AsyncIterator[Desk]:
             group.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def _background() -> AsyncIterator[TaskGroup]:
+    """Tasks that last as long as the block. The group's own end never hides that the block itself was cancelled."""
+    group = anyio.create_task_group()
+    await group.__aenter__()
+    try:
+        yield group
+    finally:
+        group.cancel_scope.cancel()
+        await group.__aexit__(None, None, None)
+
+
 def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:
     """What each engine's factory gets: its section of the settings, as text; an engine chooses what is not set."""
     return {
@@ -164,9 +176,10 @@ def build(settings: Settings) -> Starlette:
     """The ASGI application.
 
     Raises:
-        InvalidParameter: the settings would let strangers in.
+        InvalidParameter: the settings would let strangers in, or name an engine that is not installed.
     """
     check_exposure(settings)
+    check_engine(settings.engines.default)
     keys = Keys(settings.auth.keys)
     bodies = Bodies(largest=settings.server.max_body_bytes, together=settings.server.max_bodies_bytes)
     names = catalogue.built_in()
@@ -175,9 +188,8 @@ def build(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with running(settings, with_tasks=True) as service:
-            holder.append(service)
+            holder[:] = [service]  # kept after the end: who still asks is told that nothing can be served
             yield
-            holder.clear()
 
     def service() -> Service:
         return holder[0]
@@ -210,9 +222,14 @@ def build(settings: Settings) -> Starlette:
         *openapi.routes(),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers())
+<<<<<<< HEAD
     app.state.wind_down = lambda: service().wind_down()
     app.router.redirect_slashes = False  # a redirected POST loses its body in many clients; see faces/http.py
+=======
+    app.router.redirect_slashes = False  # TrailingSlashes sees to them
+>>>>>>> main
     app.add_middleware(ReadToTheEnd, most_bytes=settings.server.max_body_bytes)
+    app.add_middleware(TrailingSlashes)
     app.add_middleware(RequestIds)
     return app
 
@@ -227,9 +244,22 @@ def check_exposure(settings: Settings) -> None:
         return
     raise InvalidParameter(
         f"binding to {settings.server.host} without an API key would let anybody in. Set one, for example\n"
-        "  QASR_AUTH__KEYS=sk-$(openssl rand -hex 16)\n"
+        "  export QASR_AUTH__KEYS=sk-$(openssl rand -hex 16) && echo $QASR_AUTH__KEYS\n"
         "or bind to this machine only with --host 127.0.0.1."
     )
+
+
+def check_engine(name: str) -> None:
+    """Refuse a misspelled engine at the start, and not at each request.
+
+    Raises:
+        InvalidParameter: with the names that there are.
+    """
+    names = sorted(installed())
+    if name not in (AUTO, *names):
+        raise InvalidParameter(
+            f"engines.default: no engine {name!r} is installed; there are {AUTO}, {', '.join(names)}"
+        )
 
 
 def is_loopback(host: str) -> bool:
@@ -242,4 +272,4 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-__all__ = ["build", "check_exposure", "is_loopback", "running"]
+__all__ = ["build", "check_engine", "check_exposure", "is_loopback", "running"]

@@ -215,7 +215,8 @@ def load(flags: Mapping[str, Any] | None = None, *, config_file: Path | None = N
         return Settings(config_file=config_file or Path(CONFIG_FILE), **(flags or {}))  # type: ignore[call-arg]
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise InvalidParameter(f"settings: {problems}") from error
+        sources = f"{config_file or CONFIG_FILE}, QASR_… in the environment, flags; docs/settings.md has all names"
+        raise InvalidParameter(f"settings: {problems} ({sources})") from error
 
 
 def unknown_environment() -> list[str]:

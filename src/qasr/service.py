@@ -335,19 +335,20 @@ def _check_engine(options: RecognitionOptions, capabilities: Capabilities) -> No
     if language is not None and capabilities.languages is not None and language not in capabilities.languages:
         heard = ", ".join(sorted(capabilities.languages))
         raise UnsupportedLanguage(
-            f"The loaded engine {capabilities.name!r} recognizes {heard} only; for {language!r} load another engine "
-            "(QASR_ENGINES__DEFAULT, see the list of engines in the documentation).",
+            f"The loaded engine {capabilities.name!r} recognizes {heard} only; {language!r} needs another engine "
+            "(docs/engines.md: which there are, how one is added; QASR_ENGINES__DEFAULT chooses it).",
             parameter="language",
         )
     wanted = {
-        "inverse text normalization": (options.itn, capabilities.itn),
-        "hotwords": (bool(options.hints.hotwords), capabilities.hotwords),
-        "speaker diarization": (options.speakers, False),
-        "emotion": (options.emotion, capabilities.emotion),
+        "inverse text normalization": ("enable_itn", options.itn, capabilities.itn),
+        "hotwords": ("vocabulary", bool(options.hints.hotwords), capabilities.hotwords),
+        "speaker diarization": ("speaker_diarization_enabled", options.speakers, False),
+        "emotion": ("emotion", options.emotion, capabilities.emotion),
     }
-    for name, (asked, able) in wanted.items():
+    for name, (parameter, asked, able) in wanted.items():
         if asked and not able:
             raise UnsupportedOption(
-                f"The loaded engine {capabilities.name!r} has no {name}; leave the option out or load an engine "
-                "that has it (QASR_ENGINES__DEFAULT)."
+                f"The loaded engine {capabilities.name!r} has no {name}; leave the option out, or load an engine "
+                "that has it (docs/engines.md; QASR_ENGINES__DEFAULT chooses it).",
+                parameter=parameter,
             )

@@ -12,6 +12,8 @@ from typing import Final, TypeAlias
 
 DATA: Final = Path(__file__).parents[1] / "data"
 PROGRAM: Final = (sys.executable, "-m", "qasr.cli")
+WARNINGS: Final = "error,ignore::ResourceWarning"
+"""An interrupted program leaves the pipe of a child that it killed to the loop's end."""
 READY_S: Final = 60.0
 STOP_S: Final = 40.0
 
@@ -19,7 +21,7 @@ STOP_S: Final = 40.0
 def clean_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Ours without settings, plus *variables*."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("QASR_")}
-    return kept | {"PYTHONWARNINGS": "error", "COLUMNS": "80"} | dict(variables)
+    return kept | {"PYTHONWARNINGS": WARNINGS, "COLUMNS": "80"} | dict(variables)
 
 
 @dataclass(frozen=True)

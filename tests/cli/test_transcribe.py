@@ -13,8 +13,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.cli.program import DATA, PROGRAM, Qasr, Serving, clean_environment, word_error_rate
+from tests.conftest import Speech
+from tests.media import float_wav
 
 JFK = DATA / "jfk.flac"
 MODERN = DATA / "LJ001-0002.flac"
@@ -283,6 +286,29 @@ def test_interrupt_ends_quietly_and_leaves_nothing(tmp_path: Path) -> None:
 
     out, err = process.communicate()
     assert (130, b"", b"") == (code, out, err)
+    assert [] == list((tmp_path / "tmp").iterdir())
+
+
+def test_interrupt_in_the_middle_of_a_recording_ends_at_once(tmp_path: Path, speech: Speech) -> None:
+    """Ctrl-C once hung here: under asyncio's own loop, a killed decoder whose output was not read to its end was waited
+    for without end.
+    """
+    recording = tmp_path / "long.wav"
+    recording.write_bytes(float_wav(np.tile(speech("jfk.flac"), (1, 60))))
+    process = subprocess.Popen(
+        [*PROGRAM, "transcribe", "--data-dir", str(tmp_path / "tmp"), str(recording)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env=clean_environment({"QASR_ENGINES__DEFAULT": "scripted", "QASR_SCRIPTED__LATENCY_MS": "60000"}),
+    )
+    time.sleep(5)  # by then it is recognizing; if it is not yet, the promise is the same
+    process.send_signal(signal.SIGINT)
+
+    out, err = process.communicate(timeout=10)
+
+    assert (130, b"", b"") == (process.returncode, out, err)
     assert [] == list((tmp_path / "tmp").iterdir())
 
 

@@ -30,7 +30,7 @@ async def count(source: AsyncIterator[tuple[Sentence, ...]], capabilities: Capab
 
 async def test_unsure_speech_is_refused_with_the_remedy() -> None:
     """Five seconds of guessing are not English, and the message says what to do."""
-    with pytest.raises(UnsupportedLanguage, match="load another engine"):
+    with pytest.raises(UnsupportedLanguage, match="needs another engine"):
         await count(stream((3000, -1.2), (3000, -1.1)), ENGLISH_ONLY)
 
 

@@ -35,6 +35,9 @@ class Echo:
             case "stubborn":
                 yield "begun", b""
                 time.sleep(60)
+            case "flood":
+                while not cancelled():
+                    yield "more", b"x" * 100_000
             case "refuse":
                 raise Refusal("why", "because")
             case "environment":
@@ -71,6 +74,13 @@ async def test_values_and_bytes_come_back(pool: WorkerPool) -> None:
 async def test_a_slow_reader_holds_the_child_back(pool: WorkerPool) -> None:
     """All items of a long answer arrive, in order, through a bounded queue."""
     assert list(range(1000)) == [item for item, _ in await ask(pool, "count", 1000)]
+
+
+async def test_a_child_is_free_before_its_answer_is_read(pool: WorkerPool) -> None:
+    """What has been answered waits with the reader, and the child serves the next."""
+    async with pool.call("count", 3) as slow_reader:
+        assert [(1, b"")] == await ask(pool, "echo", 1)
+        assert [0, 1, 2] == [msgspec.msgpack.decode(item) async for item, _ in slow_reader]
 
 
 async def test_a_refusal_keeps_its_word(pool: WorkerPool) -> None:
@@ -127,6 +137,17 @@ async def test_a_child_does_not_know_our_secrets(pool: WorkerPool) -> None:
 
     assert isinstance(environment, dict)
     assert not [name for name in environment if name.startswith("QASR_")]
+
+
+async def test_a_child_that_is_killed_while_it_speaks(pool: WorkerPool) -> None:
+    """Output that nobody reads any more does not keep a dead child from being replaced."""
+    async with pool.call("flood") as replies:
+        await anext(replies)
+        await asyncio.sleep(0.2)
+        for pid in pool.pids:
+            os.kill(pid, signal.SIGKILL)
+
+    assert [(1, b"")] == await ask(pool, "echo", 1)
 
 
 async def test_the_end_leaves_no_process_behind() -> None:

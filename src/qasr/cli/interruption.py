@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as an ordinary end: the work is cancelled, cleans up, and the program tells by its exit code."""
+"""Ctrl-C, SIGTERM, a closed terminal as an ordinary end: work is cancelled and cleans up; the exit code tells."""
 
 import signal
 from collections.abc import Awaitable, Callable
@@ -6,16 +6,20 @@ from typing import Final, TypeVar
 
 import anyio
 import typer
+import uvloop
 
 T = TypeVar("T")
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(work: Callable[[], Awaitable[T]]) -> T:
-    """What *work* returns; its error comes alone, without the groups that tasks wrap it in."""
+    """What *work* returns; its error comes alone, without the groups that tasks wrap it in.
+
+    The loop is the server's: asyncio's own waits without end for a killed child whose output nobody reads any more.
+    """
     try:
-        result, number = anyio.run(_watched, work)
+        result, number = anyio.run(_watched, work, backend_options={"loop_factory": uvloop.new_event_loop})
     except BaseExceptionGroup as group:
         raise _only(group) from group
     if result is None:

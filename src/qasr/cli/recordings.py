@@ -1,5 +1,6 @@
 """What the command line names: files, addresses, standard input; and what their transcripts are called."""
 
+import errno
 import os
 import secrets
 import stat
@@ -76,7 +77,10 @@ class Recording:
 
 
 def _is_regular(path: Path) -> bool:
-    if not stat.S_ISREG(path.stat().st_mode):
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
         return False
     path.open("rb").close()  # what is wrong is told in the system's words, not by a decoder as a broken file
     return True

@@ -78,6 +78,7 @@ def _serve(app: Starlette, sock: socket.socket, settings: Settings) -> bool:
         uvicorn.Config(
             app,
             http="httptools",
+            ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,

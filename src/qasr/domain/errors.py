@@ -6,7 +6,7 @@
     ├── RequestError          the caller can fix it
     │   ├── InvalidParameter      a field is missing, malformed or out of range
     │   │   ├── UnsupportedLanguage   no loaded engine hears it
-    │   │   └── UnsupportedOption     no loaded engine or stage can honour it
+    │   │   └── UnsupportedOption     no loaded engine or stage can honor it
     │   ├── UnknownModel          no such name in the catalogue
     │   ├── ModelNotServed        the name exists, but not on this interface
     │   ├── Unauthorized          no key, or a wrong one
@@ -56,7 +56,7 @@ class UnsupportedLanguage(InvalidParameter):
 
 
 class UnsupportedOption(InvalidParameter):
-    """No loaded engine or stage can honour the option; the message names the remedy."""
+    """No loaded engine or stage can honor the option; the message names the remedy."""
 
 
 class UnknownModel(RequestError):
@@ -68,7 +68,11 @@ class ModelNotServed(RequestError):
 
 
 class Unauthorized(RequestError):
-    """No key, or a wrong one."""
+    """No key, or a wrong one; ``given`` tells which."""
+
+    def __init__(self, message: str, *, given: bool = False) -> None:
+        super().__init__(message)
+        self.given = given
 
 
 class AccessDenied(RequestError):
@@ -146,7 +150,9 @@ class EngineError(QasrError):
 
 
 class EngineUnavailable(EngineError):
-    """No engine is loaded, or it is being restarted."""
+    """No engine is loaded, or it is being restarted; ``retry_after_s`` says when it may be back."""
+
+    retry_after_s: int = 5
 
 
 class EngineFailed(EngineError):

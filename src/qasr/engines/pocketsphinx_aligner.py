@@ -4,7 +4,6 @@ One second of speech costs about 14 ms. A child keeps one decoder; after anythin
 a decoder that failed within an utterance refuses all later ones.
 """
 
-import asyncio
 import importlib.util
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,8 +20,6 @@ from qasr.engines.english_words import pronunciation, spoken
 from qasr.workers import CallFailed, WorkerDied, WorkerPool
 from qasr.workers.child import Answer, Cancelled, Refusal
 
-LOAD_S: Final = 60.0
-"""Loading takes half a second; a child that is not ready by then never will be."""
 FRAME_MS: Final = 10
 LEAST_SAMPLES: Final = SAMPLE_RATE // 10
 """Below that there is no speech to align, and the decoder fails on a handful of frames."""
@@ -68,19 +65,15 @@ _DECODER: msgspec.msgpack.Decoder[list[Span] | None] = msgspec.msgpack.Decoder(l
 
 @asynccontextmanager
 async def aligner(size: int) -> AsyncIterator[Aligner]:
-    """An aligner for English over *size* child processes, about 80 MB each.
+    """An aligner for English over *size* child processes, about 80 MB each. They load beside whatever comes next; the
+    first call waits for them.
 
     Raises:
-        EngineUnavailable: PocketSphinx is not installed, or does not load.
+        EngineUnavailable: PocketSphinx is not installed.
     """
     if importlib.util.find_spec("pocketsphinx") is None:
         raise EngineUnavailable("word times need PocketSphinx, which is not installed; install pocketsphinx")
     async with WorkerPool("qasr.engines.pocketsphinx_aligner:child", {}, size=size) as pool:
-        try:
-            async with asyncio.timeout(LOAD_S):
-                await pool.wait_ready()
-        except TimeoutError as error:
-            raise EngineUnavailable("the aligner did not start") from error
         yield _PocketSphinxAligner(pool)
 
 

@@ -21,6 +21,7 @@ from qasr.engines.silero_vad import SileroVad
 from qasr.engines.slots import EngineSlots
 
 GROUP: Final = "qasr.engines"
+AUTO: Final = "auto"
 PREFERENCE: Final = ("moonshine",)
 """Order of ``auto``: engines that work without a download."""
 
@@ -62,11 +63,11 @@ async def loaded(
         EngineUnavailable: none could be loaded; the message names each with its reason.
     """
     async with AsyncExitStack() as stack:
-        vad = await anyio.to_thread.run_sync(SileroVad)
+        vad = asyncio.get_running_loop().run_in_executor(None, SileroVad)  # beside the recognizer
         recognizer = await _first_that_loads(stack, default, settings)
         aligner = await _aligner(stack, recognizer, aligners)
         slots = await stack.enter_async_context(EngineSlots(recognizer, queue_audio_s=queue_audio_s))
-        yield LoadedEngines(slots, vad, aligner)
+        yield LoadedEngines(slots, await vad, aligner)
 
 
 async def _first_that_loads(
@@ -74,7 +75,7 @@ async def _first_that_loads(
 ) -> Recognizer:
     points = installed()
     reasons = []
-    for name in PREFERENCE if default == "auto" else (default,):
+    for name in PREFERENCE if default == AUTO else (default,):
         if name not in points:
             reasons.append(f"{name}: no such engine is installed (installed: {', '.join(sorted(points))})")
             continue

@@ -1,8 +1,10 @@
 """Voice activity by the Silero v6 model on onnxruntime: how probable speech is in each window of 32 ms.
 
 The model file comes inside the ``faster-whisper`` package, in an export that takes a whole sequence of windows in one
-call (measured: about 570 times real time on one core, at any sequence length from 10 windows on). The LSTM state is
-carried from block to block, so cutting a recording into blocks changes nothing.
+call. Its convolutions run over one axis, for which the runtime has no fast kernels; as convolutions over two axes, one
+of them of length 1, they are the same and 1.7 times as fast (measured on one core, 7 s of sound: 7.1 ms instead of
+12.4, 1 000 times real time). The LSTM state is carried from block to block, so cutting a recording into blocks changes
+nothing.
 """
 
 import importlib.util
@@ -40,7 +42,8 @@ class SileroVad:
         options.intra_op_num_threads = 1  # a window is too small to share
         options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = False  # costs nothing here, and block lengths vary
-        self._session = onnxruntime.InferenceSession(str(_model_path()), options, providers=["CPUExecutionProvider"])
+        model = widened(_model_path())
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def start(self) -> "VadState":
         """A fresh state, for the first block of a channel."""
@@ -75,6 +78,45 @@ class VadState:
         probabilities, self._h, self._c = outputs
         result: Probabilities = probabilities
         return result
+
+
+def widened(path: Path) -> bytes:
+    """The model at *path* with each convolution over one axis written as one over two, the first of length 1."""
+    import onnx  # noqa: PLC0415 - heavy, and needed once
+    from onnx import helper, numpy_helper  # noqa: PLC0415
+
+    model = onnx.load(path)
+    graph = model.graph
+    weights = {initializer.name: initializer for initializer in graph.initializer}
+    graph.initializer.append(numpy_helper.from_array(np.array([2], np.int64), "height"))
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "Conv":
+            nodes.append(node)
+            continue
+        options = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        weight = weights[node.input[1]]
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[:, :, None, :], weight.name))
+        before, after = options["pads"]
+        flat, wide, answer = node.input[0], f"{node.output[0]}_wide", f"{node.output[0]}_answer"
+        nodes += [
+            helper.make_node("Unsqueeze", [flat, "height"], [wide]),
+            helper.make_node(
+                "Conv",
+                [wide, *node.input[1:]],
+                [answer],
+                kernel_shape=[1, *options["kernel_shape"]],
+                strides=[1, *options["strides"]],
+                dilations=[1, *options["dilations"]],
+                group=options["group"],
+                pads=[0, before, 0, after],
+            ),
+            helper.make_node("Squeeze", [answer, "height"], [node.output[0]]),
+        ]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    serialized: bytes = model.SerializeToString()
+    return serialized
 
 
 def _gain(pcm: Pcm) -> float:

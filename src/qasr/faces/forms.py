@@ -8,6 +8,7 @@ from typing import Final
 
 import anyio.to_thread
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message, Receive
@@ -40,11 +41,12 @@ async def file_form(request: Request, name: str, spool: Path, *, max_bytes: int)
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise InvalidParameter("The request body must be multipart/form-data.")
-    limited = Request(request.scope, _limited(request, max_bytes + OVERHEAD))
+    limited = Request(request.scope, _limited(request, max_bytes))
     try:
         form = await limited.form(max_files=2, max_fields=MOST_FIELDS)
-    except MultiPartException as error:
-        raise InvalidParameter(f"The form is invalid: {error.message}") from error
+    except (MultiPartException, HTTPException) as error:  # inside an application, Starlette raises the second
+        detail = error.message if isinstance(error, MultiPartException) else error.detail
+        raise InvalidParameter(f"The form is invalid: {detail}") from error
     try:
         fields = tuple((key, value) for key, value in form.multi_items() if isinstance(value, str))
         files = [(key, value) for key, value in form.multi_items() if isinstance(value, UploadFile)]
@@ -67,18 +69,18 @@ def _copy(upload: UploadFile, path: Path) -> None:
             file.write(chunk)
 
 
-def _limited(request: Request, most: int) -> Receive:
-    seen = 0
+def _limited(request: Request, max_bytes: int) -> Receive:
+    seen, most = 0, max_bytes + OVERHEAD
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared[:20]) > most:
-        raise TooLarge(f"The request body exceeds the limit of {most} bytes.")
+        raise TooLarge(f"The file exceeds the limit of {max_bytes / 1024**2:g} MB.")
 
     async def receive() -> Message:
         nonlocal seen
         message = await request.receive()
         seen += len(message.get("body", b""))
         if seen > most:
-            raise TooLarge(f"The request body exceeds the limit of {most} bytes.")
+            raise TooLarge(f"The file exceeds the limit of {max_bytes / 1024**2:g} MB.")
         return message
 
     return receive

@@ -19,7 +19,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qasr.domain.errors import (
-    CapacityError,
     EngineFailed,
     InvalidParameter,
     QasrError,
@@ -62,7 +61,7 @@ class Keys:
         given = key.encode()
         matches = [hmac.compare_digest(given, known) for known in self._keys]  # all of them: no early answer
         if self._keys and not any(matches):
-            raise Unauthorized("Invalid API-key provided.")
+            raise Unauthorized("Invalid API-key provided.", given=True)
         return Caller(hashlib.sha256(b"qasr-owner:" + given).hexdigest()[:16])
 
     def bearer(self, request: Request) -> Caller:
@@ -152,6 +151,21 @@ class RequestIds:
         await self.app(scope, receive, send_with_id)
 
 
+class TrailingSlashes:
+    """Middleware: ``…/models/`` is ``…/models``. Answered there and then: a redirected POST loses its body in many
+    clients.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http" and len(scope["path"]) > 1 and scope["path"].endswith("/"):
+            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
+        await self.app(scope, receive, send)
+
+
 class ReadToTheEnd:
     """Middleware: an error that is answered before the body was read first reads it, within bounds.
 
@@ -197,8 +211,10 @@ def json_answer(value: object, headers: Mapping[str, str] | None = None) -> Resp
 def error_answer(error: QasrError, to_wire: ToWire, identity: str) -> Response:
     """The error in the face's own shape."""
     status, body = to_wire(error, identity)
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, CapacityError) else None
-    return Response(body, status_code=status, media_type="application/json", headers=headers)
+    again_s = getattr(error, "retry_after_s", None)
+    headers = {"Retry-After": str(again_s)} if again_s is not None else None
+    media_type = "application/xml" if body.startswith(b"<?xml") else "application/json"
+    return Response(body, status_code=status, media_type=media_type, headers=headers)
 
 
 def told(result: Listening | Transcript) -> dict[str, str]:

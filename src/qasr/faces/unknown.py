@@ -22,7 +22,7 @@ async def _answer(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     identity = request_id(request)
     message = f"{request.method} {request.url.path[:200]}: {error.detail}"
-    if request.url.path.startswith("/api/"):
+    if request.url.path.startswith(("/api/", "/api-ws/")):
         code = {404: "NotFound", 405: "MethodNotAllowed"}.get(error.status_code, "InvalidParameter")
         body = msgspec.json.encode(dashscope.Failure(code=code, message=message, request_id=identity))
     else:

@@ -185,9 +185,9 @@ class Decoder:
         Args:
             path: a regular file. Its name says nothing: the format is recognized by content.
             limits: what it may cost; a recording that is too long and does not say so fails when the limit is reached.
-            channels: tracks to keep apart, from 0, in this order; None mixes all of them to one. The mix is
-                FFmpeg's, scaled so that it cannot clip: a track that is alone speaks at half its level, and two tracks
-                that are each other's negative cancel out; ask for one track of such a recording.
+            channels: tracks to keep apart, from 0, in this order; None mixes all of them to one, scaled so that it
+                cannot clip: a track that is alone speaks at half its level. Of two tracks that are each other's
+                negative, the first is taken.
             raw: read the file as headerless PCM.
 
         Raises:

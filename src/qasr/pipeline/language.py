@@ -53,6 +53,7 @@ def _judge(held: list[tuple[Sentence, ...]], capabilities: Capabilities, least_l
         known = ", ".join(sorted(capabilities.languages or ()))
         raise UnsupportedLanguage(
             f"The speech does not sound like a language that the loaded engine {capabilities.name!r} recognizes "
-            f"({known}); load another engine (QASR_ENGINES__DEFAULT), or name the language if it is one of these.",
+            f"({known}). Name the language if it is one of these; else it needs another engine (docs/engines.md: which "
+            "there are, how one is added; QASR_ENGINES__DEFAULT chooses it).",
             parameter="language",
         )

@@ -16,7 +16,7 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from qasr.domain.errors import AccessDenied, NotFound
 
-_KEY: Final = re.compile(r"^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,500}$")
+_KEY: Final = re.compile(r"^(?!.*\.\.)(?!.*//)[A-Za-z0-9][A-Za-z0-9._/-]{0,500}(?<!/)\Z")
 
 STREAM_BYTES: Final = 1024 * 1024
 """Of an object that are in memory while it is read or written in pieces."""

@@ -158,7 +158,7 @@ def stored_key(key: str) -> str:
         InvalidParameter: the key has no proper form.
     """
     folder, _, name = key.rpartition("/")
-    if not re.fullmatch(r"[A-Za-z0-9/_-]{1,300}", folder) or "//" in folder or len(name) > 1024:
+    if not re.fullmatch(r"(?=.{1,300}$)[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", folder) or len(name) > 1024:
         raise InvalidParameter("The key of the uploaded file is malformed.", parameter="key")
     return f"{folder}/{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 

@@ -27,6 +27,8 @@ READ_AHEAD: Final = 8
 """Items of one call that may wait for their reader; then the child waits too."""
 RESTART_S: Final = (0.05, 0.2, 1.0, 5.0)
 """Pauses before a child is started again, by the number of deaths in a row before it was ready."""
+READ_BUFFER: Final = 2 * 1024**2
+"""Bytes that asyncio takes from a child before it waits for a reader; ten seconds of samples are 640 000."""
 PASSED_ON: Final = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "HOME")
 """Environment variables that a child gets; ours may hold keys, and a child may be broken into."""
 LAST_WORDS: Final = 2_000
@@ -77,8 +79,9 @@ class _OpenCall:
 class _Child:
     """One supervised process."""
 
-    def __init__(self, command: tuple[str, ...], parallel: int) -> None:
+    def __init__(self, command: tuple[str, ...], parallel: int, free_in_pool: asyncio.Semaphore) -> None:
         self.command = command
+        self._free_in_pool = free_in_pool
         self.free = asyncio.Semaphore(parallel)
         self.ready = asyncio.Event()
         self.about: Mapping[str, object] = {}
@@ -96,6 +99,7 @@ class _Child:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
+                limit=READ_BUFFER,
                 env={name: os.environ[name] for name in PASSED_ON if name in os.environ},  # no key of ours
                 start_new_session=True,  # Ctrl-C is for us; we end our children ourselves
             )
@@ -108,6 +112,7 @@ class _Child:
                 self.ready.clear()
                 self.kill()
                 with anyio.CancelScope(shield=True):
+                    await _read_to_the_end(self.process)
                     code = await self.process.wait()
                     await self._fail_all()
             log.warning(
@@ -161,6 +166,7 @@ class _Child:
         call = self._calls.pop(call_id)
         call.over = True
         self.free.release()
+        self._free_in_pool.release()
 
     async def _fail_all(self) -> None:
         for call_id in list(self._calls):
@@ -179,7 +185,9 @@ class _Child:
 
     @asynccontextmanager
     async def call(self, method: str, body: object, payload: bytes | memoryview) -> AsyncIterator[Replies]:
-        """One call; ``free`` was acquired by the caller and is released when the child has confirmed the end."""
+        """One call; the caller has acquired ``free``, here and in the pool; both are released when the child has
+        confirmed the end, however long the caller keeps reading what it has sent.
+        """
         call_id, self._next_id = self._next_id, self._next_id + 1
         call = self._calls[call_id] = _OpenCall()
         try:
@@ -198,6 +206,13 @@ class _Child:
             self.kill()
 
 
+async def _read_to_the_end(process: asyncio.subprocess.Process) -> None:
+    """Drain a killed child: asyncio reports no end of a process whose output waits for a reader."""
+    assert process.stdout is not None
+    while await process.stdout.read(65_536):
+        pass
+
+
 class WorkerPool:
     """Keeps *size* children of one kind alive; an async context manager.
 
@@ -210,8 +225,8 @@ class WorkerPool:
 
     def __init__(self, target: str, config: Mapping[str, object], *, size: int = 1, parallel: int = 1) -> None:
         command = (sys.executable, "-m", "qasr.workers.child", target, msgspec.json.encode(config).decode())
-        self._children = [_Child(command, parallel) for _ in range(size)]
         self._free = asyncio.Semaphore(size * parallel)
+        self._children = [_Child(command, parallel, self._free) for _ in range(size)]
         self._group: anyio.abc.TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -246,12 +261,18 @@ class WorkerPool:
     async def call(self, method: str, body: object = None, payload: bytes | memoryview = b"") -> AsyncIterator[Replies]:
         """Ask a free child; wait for one if none is. Leaving the block early cancels the call.
 
+        The child is free for others once it has sent its answer, read or not.
+
         Raises (from the iterator): CallFailed, WorkerDied.
         """
-        async with self._free:
+        await self._free.acquire()
+        try:
             child = await self._take_free()
-            async with child.call(method, body, payload) as replies:
-                yield replies
+        except BaseException:
+            self._free.release()
+            raise
+        async with child.call(method, body, payload) as replies:
+            yield replies
 
     async def _take_free(self) -> _Child:
         """A loaded child with a free place; its place is taken. A child that confirms a cancel late is passed over.

@@ -65,8 +65,7 @@ def to_wire(
 ) -> tuple[int, bytes]:
     """Status and JSON."""
     status, code = next(shapes[cls] for cls in type(error).__mro__ if cls in shapes)
-    message = "Invalid API-key provided." if isinstance(error, Unauthorized) else str(error)
-    return status, msgspec.json.encode(wire.Failure(code=code, message=message, request_id=request_id))
+    return status, msgspec.json.encode(wire.Failure(code=code, message=str(error), request_id=request_id))
 
 
 def to_fun_wire(error: QasrError, request_id: str) -> tuple[int, bytes]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 from xml.sax.saxutils import escape
 
-from qasr.domain.errors import AccessDenied, InvalidParameter, QasrError, TooLarge
+from qasr.domain.errors import AccessDenied, CapacityError, EngineError, InvalidParameter, QasrError, TooLarge
 from qasr.faces.dashscope import wire
 from qasr.storage.uploads import Permit
 
@@ -51,6 +51,10 @@ def to_wire(error: QasrError, request_id: str) -> tuple[int, bytes]:
             status, code = 403, "AccessDenied"
         case TooLarge():
             status, code = 400, "EntityTooLarge"
+        case CapacityError():
+            status, code = 503, "ServiceUnavailable"
+        case EngineError():
+            status, code = 500, "InternalError"
         case _:
             status, code = 400, "InvalidArgument"
     body = (

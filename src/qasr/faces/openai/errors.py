@@ -46,7 +46,9 @@ def failure(error: QasrError, request_id: str) -> tuple[int, wire.Failure]:
     """Status and body."""
     status, code, kind = next(SHAPES[cls] for cls in type(error).__mro__ if cls in SHAPES)
     parameter = error.parameter if isinstance(error, InvalidParameter) else None
-    message = "Incorrect API key provided." if isinstance(error, Unauthorized) else str(error)
+    message = str(error)
+    if isinstance(error, Unauthorized) and error.given:  # the dialect's own words
+        message = "Incorrect API key provided."
     detail = wire.FailureDetail(message=message, type=kind, param=parameter, code=code)
     return status, wire.Failure(error=detail, request_id=request_id)
 

@@ -206,7 +206,7 @@ def _verbose(transcript: Transcript, wanted: Wanted) -> wire.VerboseTranscriptio
     words = [_verbose_word(word) for sentence in transcript.sentences for word in sentence.words]
     segments = [_verbose_segment(number, sentence) for number, sentence in enumerate(transcript.sentences)]
     return wire.VerboseTranscription(
-        language=language_name(transcript.language),
+        language=language_name(transcript.language) or "",  # the SDK's type is a string, always
         duration=transcript.duration_ms / 1000,
         text=transcript.text,
         usage=wire.DurationUsage(seconds=-(-transcript.duration_ms // 1000)),

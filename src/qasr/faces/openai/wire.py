@@ -166,11 +166,10 @@ class ModelList(Struct, frozen=True):
 # ---- audio/transcriptions
 
 
-class DurationUsage(Struct, frozen=True):
+class DurationUsage(Struct, frozen=True, tag_field="type", tag="duration"):
     """Usage of models billed by time."""
 
     seconds: int
-    type: Literal["duration"] = "duration"
 
 
 class InputTokenDetails(Struct, frozen=True):
@@ -180,14 +179,13 @@ class InputTokenDetails(Struct, frozen=True):
     text_tokens: int = 0
 
 
-class TokenUsage(Struct, frozen=True):
+class TokenUsage(Struct, frozen=True, tag_field="type", tag="tokens"):
     """Usage of models billed by tokens."""
 
     input_tokens: int
     output_tokens: int
     total_tokens: int
     input_token_details: InputTokenDetails
-    type: Literal["tokens"] = "tokens"
 
 
 class Logprob(Struct, frozen=True):
@@ -234,9 +232,9 @@ class VerboseWord(Struct, frozen=True, omit_defaults=True):
 
 
 class VerboseTranscription(Struct, frozen=True):
-    """``response_format=verbose_json``; ``language`` is the English name, as OpenAI has it."""
+    """``response_format=verbose_json``; ``language`` is the English name, as OpenAI has it, or empty."""
 
-    language: str | None
+    language: str
     duration: float
     text: str
     usage: DurationUsage
