@@ -249,7 +249,8 @@ _KINDS: Final[Mapping[str, str]] = {
     "qwen-sync": "chat completions, DashScope generation (Qwen), audio transcriptions",
     "fun-sync": "chat completions, DashScope generation (Fun), audio transcriptions",
     "openai-audio": "audio transcriptions, chat completions, DashScope generation (Qwen)",
-    "file": "audio transcriptions; file tasks: not yet",
+    "qwen-file": "DashScope file tasks (`result`), audio transcriptions",
+    "fun-file": "DashScope file tasks (`results`), audio transcriptions",
     "realtime": "live: not yet",
 }
 

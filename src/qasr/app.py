@@ -222,12 +222,8 @@ def build(settings: Settings) -> Starlette:
         *openapi.routes(),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers())
-<<<<<<< HEAD
     app.state.wind_down = lambda: service().wind_down()
-    app.router.redirect_slashes = False  # a redirected POST loses its body in many clients; see faces/http.py
-=======
     app.router.redirect_slashes = False  # TrailingSlashes sees to them
->>>>>>> main
     app.add_middleware(ReadToTheEnd, most_bytes=settings.server.max_body_bytes)
     app.add_middleware(TrailingSlashes)
     app.add_middleware(RequestIds)
