@@ -20,6 +20,8 @@ from qasr.engines.english_words import pronunciation, spoken
 from qasr.workers import CallFailed, WorkerDied, WorkerPool
 from qasr.workers.child import Answer, Cancelled, Refusal
 
+GRACE_S: Final = 60.0
+"""An alignment cannot be interrupted; it takes half a second, on a busy machine more."""
 FRAME_MS: Final = 10
 LEAST_SAMPLES: Final = SAMPLE_RATE // 10
 """Below that there is no speech to align, and the decoder fails on a handful of frames."""
@@ -73,7 +75,7 @@ async def aligner(size: int) -> AsyncIterator[Aligner]:
     """
     if importlib.util.find_spec("pocketsphinx") is None:
         raise EngineUnavailable("word times need PocketSphinx, which is not installed; install pocketsphinx")
-    async with WorkerPool("qasr.engines.pocketsphinx_aligner:child", {}, size=size) as pool:
+    async with WorkerPool("qasr.engines.pocketsphinx_aligner:child", {}, size=size, grace_s=GRACE_S) as pool:
         yield _PocketSphinxAligner(pool)
 
 

@@ -1,7 +1,7 @@
 """Our end of the children: a pool that keeps a number of them alive and lends them out call by call.
 
 One supervisor per child starts it, reads its frames and starts another when it dies. A caller that leaves early sends
-``Cancel``; the child's place is lent again once it has confirmed, or it is killed after ``GRACE_S``.
+``Cancel``; the child's place is lent again once it has confirmed, or it is killed after a time of grace.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ import structlog
 from qasr.workers import protocol
 
 GRACE_S: Final = 2.0
-"""How long a child may go on with a call that nobody wants any more."""
+"""How long a child may go on with a call that nobody wants any more, unless its pool says otherwise."""
 START_S: Final = 30.0
 """How long a call waits for a first child to load."""
 READ_AHEAD: Final = 8
@@ -79,8 +79,11 @@ class _OpenCall:
 class _Child:
     """One supervised process."""
 
-    def __init__(self, command: tuple[str, ...], parallel: int, free_in_pool: asyncio.Semaphore) -> None:
+    def __init__(
+        self, command: tuple[str, ...], parallel: int, free_in_pool: asyncio.Semaphore, grace_s: float
+    ) -> None:
         self.command = command
+        self._grace_s = grace_s
         self._free_in_pool = free_in_pool
         self.free = asyncio.Semaphore(parallel)
         self.ready = asyncio.Event()
@@ -197,7 +200,7 @@ class _Child:
             if not call.over:
                 call.abandon()
                 process = self.process
-                asyncio.get_running_loop().call_later(GRACE_S, self._kill_if_open, call_id, process)
+                asyncio.get_running_loop().call_later(self._grace_s, self._kill_if_open, call_id, process)
                 if process is not None and process.stdin is not None and not process.stdin.is_closing():
                     process.stdin.write(protocol.encode(protocol.Cancel(call_id)))
 
@@ -221,12 +224,21 @@ class WorkerPool:
         config: given to the factory, as JSON.
         size: number of processes.
         parallel: calls that one process answers at once.
+        grace_s: how long a cancelled call may go on before its process is killed, with all calls in it.
     """
 
-    def __init__(self, target: str, config: Mapping[str, object], *, size: int = 1, parallel: int = 1) -> None:
+    def __init__(
+        self,
+        target: str,
+        config: Mapping[str, object],
+        *,
+        size: int = 1,
+        parallel: int = 1,
+        grace_s: float = GRACE_S,
+    ) -> None:
         command = (sys.executable, "-m", "qasr.workers.child", target, msgspec.json.encode(config).decode())
         self._free = asyncio.Semaphore(size * parallel)
-        self._children = [_Child(command, parallel, self._free) for _ in range(size)]
+        self._children = [_Child(command, parallel, self._free, grace_s) for _ in range(size)]
         self._group: anyio.abc.TaskGroup | None = None
 
     async def __aenter__(self) -> Self:

@@ -25,6 +25,8 @@ LARGEST_BATCH: Final = 8
 LEAST_LOGPROB: Final = -0.8
 """Of 5 s of English and more, 95 clips from read speech to meetings, the least sure had -0.6; 34 of 37 clips in nine
 other languages lay below -0.8; measured, see docs/decisions/0005."""
+GRACE_S: Final = 60.0
+"""A cancelled call ends at its next step, which on a busy machine may take seconds; the other calls must not pay."""
 LOAD_S: Final = 60.0
 """Loading takes half a second; a child that is not ready by then never will be."""
 
@@ -89,7 +91,9 @@ async def factory(settings: Mapping[str, str]) -> AsyncIterator[Recognizer]:
     folder = assets.locate()
     await asyncio.to_thread(assets.check, folder)
     config = {"folder": str(folder), "threads": str(threads)}
-    async with WorkerPool("qasr.engines.moonshine.host:factory", config, size=1, parallel=threads) as pool:
+    async with WorkerPool(
+        "qasr.engines.moonshine.host:factory", config, size=1, parallel=threads, grace_s=GRACE_S
+    ) as pool:
         try:
             async with asyncio.timeout(LOAD_S):
                 await pool.wait_ready()
