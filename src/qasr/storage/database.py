@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import anyio
 import anyio.to_thread
 import sqlalchemy as sa
-import sqlalchemy.orm  # noqa: F401 - else DBOS imports it in a thread, while others compile queries that look into it
+import sqlalchemy.orm  # else DBOS imports it in a thread, while queries that look into it are compiled in another
 
 T = TypeVar("T")
 
