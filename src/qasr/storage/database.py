@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 THREADS: Final = 16
 """Calls at once; more wait."""
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest migration."""
 MIGRATION_LOCK: Final = 0x71617373
 """Key of an advisory lock of PostgreSQL; any number of our own."""
@@ -42,8 +42,11 @@ tasks = sa.Table(
     sa.Column("cancel_requested", sa.Boolean, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("progress", sa.BigInteger, nullable=False),
+    sa.Column("webhook_due_ms", sa.BigInteger),
+    sa.Column("webhook_calls", sa.Integer, nullable=False, server_default="0"),
     sa.Index("tasks_by_owner", "owner", "submitted_ms"),
     sa.Index("tasks_by_state", "state", "submitted_ms"),
+    sa.Index("tasks_by_webhook", "webhook_due_ms"),
 )
 
 subtasks = sa.Table(

@@ -53,6 +53,7 @@ class Tasks:
             "options": msgspec.json.encode(order.options).decode(),
             "limits": msgspec.json.encode(order.limits).decode(),
             "webhook": order.webhook,
+            "webhook_due_ms": None if order.webhook is None else 0,  # it is called once the task has ended
             "submitted_ms": self._clock(),
             "enqueued": False,
             "cancel_requested": False,
