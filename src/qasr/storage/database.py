@@ -45,6 +45,7 @@ tasks = sa.Table(
     sa.Column("webhook_due_ms", sa.BigInteger),
     sa.Column("webhook_calls", sa.Integer, nullable=False, server_default="0"),
     sa.Index("tasks_by_owner", "owner", "submitted_ms"),
+    sa.Index("tasks_by_owner_and_state", "owner", "state"),
     sa.Index("tasks_by_state", "state", "submitted_ms"),
     sa.Index("tasks_by_webhook", "webhook_due_ms"),
 )
