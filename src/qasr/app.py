@@ -23,12 +23,15 @@ from qasr.faces.http import Bodies, Keys, ReadToTheEnd, RequestIds, TrailingSlas
 from qasr.faces.unknown import handlers
 from qasr.jobs.dbos import durable
 from qasr.jobs.desk import GRACE_S, Desk
+from qasr.jobs.port import Work
 from qasr.jobs.reaper import BEAT_S, MEND_S, Keeper
+from qasr.jobs.webhook import Courier, derived_secret
 from qasr.jobs.workflow import Perform
 from qasr.pipeline.decode import Decoder
 from qasr.pipeline.fetch import Fetcher, FetchPolicy
 from qasr.pipeline.filed import Filed
 from qasr.service import Service
+from qasr.storage.callbacks import Callbacks
 from qasr.storage.database import Database, create_engine
 from qasr.storage.executors import Executors, stable_id
 from qasr.storage.objects import Objects
@@ -38,6 +41,8 @@ from qasr.storage.uploads import Uploads, server_secret
 from qasr.workers import available_cpus
 
 SWEEP_S: Final = 3600.0
+AGAIN_S: Final = 5.0
+"""Before doing tasks is tried again, when their database was away."""
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +100,7 @@ async def running(settings: Settings, *, with_tasks: bool = False) -> AsyncItera
                 uploads=uploads,
                 folder=settings.data_dir / "fetching",
             )
-            desk = await stack.enter_async_context(_tasks(settings, recordings))
+            desk = await stack.enter_async_context(_tasks(settings, recordings, fetch))
         yield Service(
             engines=engines,
             decoder=decoder,
@@ -108,46 +113,32 @@ async def running(settings: Settings, *, with_tasks: bool = False) -> AsyncItera
 
 
 @asynccontextmanager
-async def _tasks(settings: Settings, recordings: Filed) -> AsyncIterator[Desk]:
-    """The desk; behind it, some time later, the durable engine and its keeper."""
+async def _tasks(settings: Settings, recordings: Filed, calls: FetchPolicy) -> AsyncIterator[Desk]:
+    """The desk; behind it, some time later, the durable engine and its keeper. *calls*: where webhooks may lead."""
     url = settings.database.url
     database = Database(url or f"sqlite:///{(settings.data_dir / 'qasr.db').absolute()}")
     await anyio.to_thread.run_sync(database.migrate)
     tasks = Tasks(database)
-    desk = Desk(tasks, most_unfinished=settings.jobs.most_unfinished)
+    desk = Desk(tasks, most_unfinished=settings.jobs.most_unfinished, webhook=settings.webhook.url)
 
     async def work() -> None:
-        executors = Executors(database)
-        executor_id = settings.jobs.executor_id or stable_id(settings.data_dir)
-        await executors.beat(executor_id)  # before anything is claimed in its name
-        workflows = database.engine.url if url else f"sqlite:///{(settings.data_dir / 'workflows.db').absolute()}"
-        async with (
-            durable(
-                Perform(tasks, recordings),
-                create_engine(workflows),
-                executor_id=executor_id,
-                concurrency=settings.jobs.concurrency,
-                grace_s=GRACE_S,
-            ) as engine,
-            anyio.create_task_group() as group,
-        ):
-            keeper = Keeper(
-                tasks,
-                executors,
-                engine,
-                recordings.forget,
-                executor_id=executor_id,
-                keep=timedelta(hours=settings.jobs.keep_hours),
-            )
-            await desk.attach(engine)
-            if not database.is_sqlite:
-                group.start_soon(sleep_until_cancelled, BEAT_S, keeper.reap)
-            group.start_soon(sleep_until_cancelled, MEND_S, keeper.mend)
-            group.start_soon(sleep_until_cancelled, SWEEP_S, keeper.expire)
+        while True:
+            try:
+                await _do_tasks(settings, database, Perform(tasks, recordings), recordings, desk)
+            except Exception:  # the database is away, say; what was handed in is in its rows
+                log.exception("tasks_failed", again_in_s=AGAIN_S)
+            await anyio.sleep(AGAIN_S)
+
+    async def call() -> None:
+        given = settings.webhook.secret
+        secret = given.encode() if given else derived_secret(server_secret(settings.data_dir))
+        async with Fetcher(calls) as poster:  # of its own: downloads may take all connections of the other one
+            await Courier(Callbacks(database), tasks, poster, secret=secret).work()
 
     with closing(database):
         async with anyio.create_task_group() as group:
             group.start_soon(work)
+            group.start_soon(call)
             yield desk
             group.cancel_scope.cancel()
 
@@ -162,6 +153,31 @@ async def _background() -> AsyncIterator[TaskGroup]:
     finally:
         group.cancel_scope.cancel()
         await group.__aexit__(None, None, None)
+
+
+async def _do_tasks(settings: Settings, database: Database, work: Work, recordings: Filed, desk: Desk) -> None:
+    """Do tasks until cancelled."""
+    tasks, executors = Tasks(database), Executors(database)
+    executor_id = settings.jobs.executor_id or stable_id(settings.data_dir)
+    await executors.beat(executor_id)  # before anything is claimed in its name
+    file = f"sqlite:///{(settings.data_dir / 'workflows.db').absolute()}"
+    async with (
+        durable(
+            work,
+            create_engine(file if settings.database.url is None else database.engine.url),
+            executor_id=executor_id,
+            concurrency=settings.jobs.concurrency,
+            grace_s=GRACE_S,
+        ) as engine,
+        anyio.create_task_group() as group,
+    ):
+        keep = timedelta(hours=settings.jobs.keep_hours)
+        keeper = Keeper(tasks, executors, engine, recordings.forget, executor_id=executor_id, keep=keep)
+        await desk.attach(engine)
+        if not database.is_sqlite:
+            group.start_soon(sleep_until_cancelled, BEAT_S, keeper.reap)
+        group.start_soon(sleep_until_cancelled, MEND_S, keeper.mend)
+        group.start_soon(sleep_until_cancelled, SWEEP_S, keeper.expire)
 
 
 def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:

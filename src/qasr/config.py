@@ -150,6 +150,15 @@ class Jobs(_Section):
     """Unfinished tasks of one key; beyond it submissions are told to come later."""
 
 
+class Webhook(_Section):
+    """Who is told that a task has ended; private addresses need to be allowed as in ``fetch``."""
+
+    url: str | None = Field(default=None, pattern="^https?://[^/]")
+    """Called for tasks that name no webhook themselves."""
+    secret: str | None = Field(default=None, min_length=16)
+    """Signs calls. None: one that is derived from the server's own, see docs/webhooks.md."""
+
+
 class Logging(_Section):
     """What is told on standard error."""
 
@@ -180,6 +189,7 @@ class Settings(BaseSettings):
     scripted: Scripted = Scripted()
     database: Database = Database()
     jobs: Jobs = Jobs()
+    webhook: Webhook = Webhook()
     log: Logging = Logging()
 
     @classmethod

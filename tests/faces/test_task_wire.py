@@ -367,6 +367,24 @@ def test_running_task(model: str) -> None:
     } == told(found)
 
 
+def test_progress_of_a_running_task() -> None:
+    """Speech that is recognized, of all that was found; a recording that failed half way counts as done."""
+    running = TaskState.RUNNING
+    found = Task(
+        id=TaskId("8fab"),
+        order=submit("fun-asr", {"file_urls": [URL, MISSING, URL]}),
+        state=running,
+        submitted_ms=SUBMITTED,
+        subtasks=(
+            Subtask(number=0, url=URL, state=running, duration_ms=9000, speech_ms=5000, done_ms=2000),
+            Subtask(number=1, url=MISSING, state=TaskState.FAILED, duration_ms=9000, speech_ms=4000, done_ms=1000),
+            Subtask(number=2, url=URL, state=TaskState.PENDING),
+        ),
+    )
+
+    assert {"done_ms": 6000, "total_ms": 9000} == told(found)["output"]["progress"]
+
+
 def test_family_q_success() -> None:
     """``result``; neither ``results`` nor metrics."""
     assert {

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -25,39 +26,56 @@ def missing() -> str | None:
     return None
 
 
+class Postgres:
+    """A server that may be stopped and started again."""
+
+    def __init__(self, place: Path, become: list[str]) -> None:
+        self._place, self._become, self._folder = place, become, BINARIES[-1].parent
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self._run("initdb", "-U", "qasr", "-A", "trust", "--no-sync", "--encoding=UTF8").wait(60)
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Of its database."""
+        return f"postgresql://qasr@127.0.0.1:{self._port}/postgres"
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        self._server = self._run("postgres", "-p", str(self._port), "-k", str(self._place), "-h", "127.0.0.1")
+        ready = [f"{self._folder}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self._port), "-t", "20"]
+        while subprocess.run(ready, check=False).returncode:
+            assert self._server.poll() is None, "PostgreSQL ended"
+
+    def stop(self) -> None:
+        """At once, and all its clients lose their connections."""
+        if self._server is not None:
+            self._server.send_signal(signal.SIGINT)
+            self._server.wait(20)
+
+    def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*self._become, f"{self._folder}/{program}", "-D", f"{self._place}/data", *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self._place,
+        )
+
+
 @contextmanager
-def postgres() -> Iterator[str]:
-    """A fresh server, without durability of its own; the URL of its database."""
-    folder = BINARIES[-1].parent
+def postgres() -> Iterator[Postgres]:
+    """A fresh server."""
     with tempfile.TemporaryDirectory(prefix="qasr-pg-") as name:
-        place = Path(name)
         become: list[str] = []
         if os.geteuid() == 0:
             user = pwd.getpwnam("nobody")
             become = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-            os.chown(place, user.pw_uid, user.pw_gid)
-        data = place / "data"
-        subprocess.run(
-            [*become, f"{folder}/initdb", "-D", str(data), "-U", "qasr", "-A", "trust", "--no-sync", "--encoding=UTF8"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=name,
-        )
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        server = subprocess.Popen(
-            [*become, f"{folder}/postgres", "-D", str(data), "-p", str(port), "-k", name, "-h", "127.0.0.1"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=name,
-        )
+            os.chown(name, user.pw_uid, user.pw_gid)
+        server = Postgres(Path(name), become)
+        server.start()
         try:
-            ready = [f"{folder}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "20"]
-            while subprocess.run(ready, check=False).returncode:
-                assert server.poll() is None, "PostgreSQL ended"
-            yield f"postgresql://qasr@127.0.0.1:{port}/postgres"
+            yield server
         finally:
-            server.terminate()
-            server.wait(20)
+            server.stop()

@@ -21,9 +21,9 @@ def test_tasks_of_a_dead_server_are_finished_by_a_living_one(tmp_path: Path, spe
     store.mkdir()
     for number in range(4):
         write_wav(files / f"{number}.wav", talk(speech("jfk.flac")[:32_000], times=TIMES, lead_ms=320 * number))
-    with origin(files) as base, postgres() as url:
+    with origin(files) as base, postgres() as database:
         variables = {
-            "QASR_DATABASE__URL": url,
+            "QASR_DATABASE__URL": database.url,
             "QASR_STORE__URL": store.as_uri(),
             "QASR_ENGINES__DEFAULT": "scripted",
             "QASR_SCRIPTED__LATENCY_MS": "1000",
@@ -49,3 +49,39 @@ def test_tasks_of_a_dead_server_are_finished_by_a_living_one(tmp_path: Path, spe
     assert len((tmp_path / "calls").read_text().splitlines()) <= 4 * TIMES + 2 * 4 * 8
     assert 0 == code
     assert took_s < 30
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+def test_a_database_that_goes_away_and_comes_back_costs_time_only(tmp_path: Path, speech: Speech) -> None:
+    """PostgreSQL is restarted twice while tasks run: they end right, and the server lives."""
+    files = tmp_path / "files"
+    files.mkdir()
+    for number in range(2):
+        write_wav(files / f"{number}.wav", talk(speech("jfk.flac")[:32_000], times=TIMES, lead_ms=320 * number))
+    with origin(files) as base, postgres() as database:
+        variables = {
+            "QASR_DATABASE__URL": database.url,
+            "QASR_ENGINES__DEFAULT": "scripted",
+            "QASR_SCRIPTED__LATENCY_MS": "1500",
+            "QASR_SCRIPTED__SLOTS": "1",
+            "QASR_SCRIPTED__CALL_LOG": str(tmp_path / "calls"),
+        }
+        life = start(tmp_path / "one", tmp_path / "log", variables)
+        server = life.wait_ready()
+        task_ids = [submit(server, [f"{base}/{number}.wav"]) for number in range(2)]
+        while not (tmp_path / "calls").exists():
+            time.sleep(0.05)
+        for away_s in (0.0, 3.0):
+            database.stop()
+            time.sleep(away_s)
+            database.start()
+            time.sleep(2)
+        outputs = wait_all(server, task_ids, timeout_s=120)
+        results = [begins(output) for output in outputs]
+        code, _ = life.stop()
+
+    assert ["SUCCEEDED"] * 2 == [output["task_status"] for output in outputs]
+    assert [[TIMES]] * 2 == [[len(sentences) for sentences in result] for result in results]
+    assert 0 == code

@@ -19,6 +19,7 @@ from qasr import __version__, log
 from qasr.app import build
 from qasr.cli import configuration
 from qasr.cli.failure import FAILED, fail
+from qasr.cli.memory import keep_small
 from qasr.config import Settings
 from qasr.domain.errors import InvalidParameter, QasrError
 from qasr.storage.lock import exclusive
@@ -33,6 +34,7 @@ logger = structlog.get_logger(__name__)
 
 def run(flags: Mapping[str, object], config_file: Path | None) -> None:
     """Serve until told to stop. Ends the program if it cannot start."""
+    keep_small()
     settings = configuration.load(configuration.nested(flags), config_file)
     log.set_up(settings.log.level, json_lines=settings.log.json_lines)
     for variable, meant in configuration.unknown_variables().items():

@@ -36,6 +36,10 @@ BATCH: Final = 50
 """Workflows that are taken over at once."""
 THREADS: Final = 16
 """In which DBOS talks to its database."""
+SELDOM_S: Final = 30.0
+"""Between two messages of DBOS that begin alike."""
+KIND: Final = 30
+"""Characters by which they are told apart."""
 CANCEL_S: Final = 3.0
 """How long canceled steps may take to clean up."""
 
@@ -275,4 +279,21 @@ def _quiet() -> None:
     logger = logging.getLogger("dbos")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
-        logger.addFilter(lambda record: not str(record.msg).startswith("Asyncio task cancelled"))  # our way to stop
+        logger.addFilter(_Seldom())
+
+
+class _Seldom(logging.Filter):
+    """Lets each kind of message pass now and then only: ten times a second it says that the database is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_s: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = str(record.msg)[:KIND]
+        if kind.startswith("Asyncio task cancelled"):  # our way to stop
+            return False
+        passes = record.created >= self._next_s.get(kind, 0.0)
+        if passes:
+            self._next_s[kind] = record.created + SELDOM_S
+        return passes

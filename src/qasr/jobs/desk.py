@@ -6,6 +6,7 @@ row is enough to be sure of a task.
 """
 
 import uuid
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -27,10 +28,11 @@ class Desk:
     Args:
         tasks: their rows.
         most_unfinished: of one owner.
+        webhook: called for tasks that name none themselves.
     """
 
-    def __init__(self, tasks: Tasks, *, most_unfinished: int) -> None:
-        self._tasks, self._most_unfinished = tasks, most_unfinished
+    def __init__(self, tasks: Tasks, *, most_unfinished: int, webhook: str | None = None) -> None:
+        self._tasks, self._most_unfinished, self._webhook = tasks, most_unfinished, webhook
         self._engine: JobEngine | None = None
         self._waiting: list[tuple[TaskId, int]] = []
 
@@ -53,7 +55,7 @@ class Desk:
         if unfinished >= self._most_unfinished:
             raise RateLimited("Too many of your tasks are unfinished; please wait until some have ended.")
         task_id = TaskId(str(uuid.uuid4()))
-        await self._tasks.add(task_id, order)
+        await self._tasks.add(task_id, replace(order, webhook=order.webhook or self._webhook))
         if self._engine is None:
             self._waiting.append((task_id, priority(unfinished)))
         else:

@@ -48,6 +48,13 @@ PAUSES_S: Final = (1.0, 4.0)
 BUSY_S: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """Before a step that found the queue of the engine full tries again, the last one until it has."""
 
+MOST_BUSY: Final = 120
+"""How often a full queue is waited for: an hour."""
+MOST_STEP_S: Final = 3600.0
+"""For a step that hears or merges; so that an engine which never answers cannot keep a task for ever."""
+MOST_CUT_S: Final = 8 * 3600.0
+"""For a step that fetches and cuts."""
+
 I = TypeVar("I")  # noqa: E741 - item
 R = TypeVar("R")
 
@@ -129,6 +136,8 @@ class Perform:
             return
         for start in range(0, len(task.subtasks), TOGETHER):
             await self._do(task, task.subtasks[start : start + TOGETHER], steps)
+        if await self._tasks.is_cancel_requested(task_id):
+            await self._tasks.move(task_id, TaskState.CANCELED)
         state = await self._tasks.finish(task_id)
         log.info("task_ended", task_id=task_id, state=state)
 
@@ -171,7 +180,9 @@ class Perform:
     async def _cut(self, task: Task, recording: _Recording, steps: Steps) -> None:
         async def work() -> CutResult:
             await self._tasks.begin_subtask(task.id, recording.number)
-            plan, failure = await self._tried(lambda: self._recordings.cut(recording.place, recording.asked))
+            plan, failure = await self._tried(
+                lambda: self._recordings.cut(recording.place, recording.asked), limit_s=MOST_CUT_S
+            )
             return CutResult(plan=plan, failure=failure)
 
         result = await steps.step(f"cut {recording.number}", work, CutResult)
@@ -223,12 +234,15 @@ class Perform:
         if result.failure is not None:
             log.info("recording_failed", task_id=task.id, number=recording.number, kind=result.failure.kind)
 
-    async def _tried(self, work: Callable[[], Awaitable[R]]) -> tuple[R | None, Failure | None]:
+    async def _tried(
+        self, work: Callable[[], Awaitable[R]], *, limit_s: float = MOST_STEP_S
+    ) -> tuple[R | None, Failure | None]:
         """The value of *work*, or why there is none; what may pass by itself is waited for, within bounds."""
         failures = busy = 0
         while True:
             try:
-                return await work(), None
+                with anyio.fail_after(limit_s):
+                    return await work(), None
             except CapacityError as error:
                 pause_s = BUSY_S[min(busy, len(BUSY_S) - 1)]
                 busy += 1
@@ -241,7 +255,7 @@ class Perform:
                 failures += 1
             except QasrError as error:
                 return None, failure_of(error)
-            except Exception:
+            except Exception:  # one of ours, or TimeoutError
                 log.exception("step_raised")
                 if failures == len(PAUSES_S):
                     return None, failure_of(EngineFailed("The recording was not finished for a reason of our own."))
@@ -250,8 +264,6 @@ class Perform:
             await self._sleep(pause_s)
 
 
-MOST_BUSY: Final = 120
-"""How often a full queue is waited for: an hour."""
 CANCELED: Final = Failure(kind="EngineUnavailable", message="The operator has canceled the task.")
 
 

@@ -12,7 +12,7 @@ import re
 import socket
 import tempfile
 from asyncio import get_running_loop
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -276,6 +276,22 @@ class Fetcher:
                 else:
                     return
         raise FetchTimeout("The server of the file did not send it in time.")
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, within_s: float) -> int:
+        """Send *body* to *url*; the status of the answer, whose own body is not read. Redirects are not followed.
+
+        Raises:
+            FetchRefused: it is not an address that this server may call.
+            FetchTimeout, FetchFailed: there was no answer.
+        """
+        target, given = _parse(url)
+        more = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+        length = (b"Content-Length", str(len(body)).encode())
+        with _translated(), anyio.fail_after(within_s):
+            async with self._pool.stream(
+                "POST", target, headers=[*given, *more, length], content=body, extensions=self._timeouts()
+            ) as response:
+                return response.status
 
     async def _continue(self, url: str, part: "_Part", max_bytes: int) -> None:
         """Ask for what is missing of *part* and write it."""

@@ -18,6 +18,18 @@ from qasr.storage.database import Database, subtasks, tasks
 
 UNFINISHED: Final = (TaskState.PENDING, TaskState.RUNNING)
 
+# What is asked most often is built once: else building a statement takes longer than running it.
+_TASK: Final = sa.select(tasks).where(tasks.c.id == sa.bindparam("task_id"))
+_SUBTASKS: Final = sa.select(subtasks).where(subtasks.c.task_id == sa.bindparam("task_id")).order_by(subtasks.c.number)
+_N_UNFINISHED: Final = (
+    sa.select(sa.func.count())
+    .select_from(tasks)
+    .where(tasks.c.owner == sa.bindparam("owner"), tasks.c.state.in_(UNFINISHED))
+)
+_NEW_TASK: Final = sa.insert(tasks)
+_NEW_SUBTASKS: Final = sa.insert(subtasks)
+_ENQUEUED: Final = sa.update(tasks).where(tasks.c.id == sa.bindparam("task_id")).values(enqueued=True)
+
 
 def now_ms() -> int:
     """Unix milliseconds."""
@@ -53,6 +65,7 @@ class Tasks:
             "options": msgspec.json.encode(order.options).decode(),
             "limits": msgspec.json.encode(order.limits).decode(),
             "webhook": order.webhook,
+            "webhook_due_ms": None if order.webhook is None else 0,  # it is called once the task has ended
             "submitted_ms": self._clock(),
             "enqueued": False,
             "cancel_requested": False,
@@ -73,8 +86,8 @@ class Tasks:
         ]
 
         def insert(connection: sa.Connection) -> None:
-            connection.execute(sa.insert(tasks).values(row))
-            connection.execute(sa.insert(subtasks), parts)
+            connection.execute(_NEW_TASK, row)
+            connection.execute(_NEW_SUBTASKS, parts)
 
         await self._database.write(insert)
 
@@ -82,13 +95,10 @@ class Tasks:
         """The task; None if there is none, or if it is not *owner*'s."""
 
         def select(connection: sa.Connection) -> Task | None:
-            row = connection.execute(sa.select(tasks).where(tasks.c.id == task_id)).one_or_none()
+            row = connection.execute(_TASK, {"task_id": task_id}).one_or_none()
             if row is None or (owner is not None and row.owner != owner):
                 return None
-            parts = connection.execute(
-                sa.select(subtasks).where(subtasks.c.task_id == task_id).order_by(subtasks.c.number)
-            )
-            return _task(row, parts.all())
+            return _task(row, connection.execute(_SUBTASKS, {"task_id": task_id}).all())
 
         return await self._database.read(select)
 
@@ -155,7 +165,7 @@ class Tasks:
 
     async def mark_enqueued(self, task_id: TaskId) -> None:
         """The workflow of the task exists."""
-        await self._update(tasks.c.id == task_id, values={"enqueued": True})
+        await self._database.write(lambda connection: connection.execute(_ENQUEUED, {"task_id": task_id}))
 
     async def not_enqueued(self, *, before_ms: int, limit: int) -> list[TaskId]:
         """Pending tasks whose submission was cut off between their row and their workflow."""
@@ -186,10 +196,9 @@ class Tasks:
 
     async def unfinished(self, owner: str) -> int:
         """How many tasks of *owner* wait or run."""
-        query = (
-            sa.select(sa.func.count()).select_from(tasks).where(tasks.c.owner == owner, tasks.c.state.in_(UNFINISHED))
+        return await self._database.read(
+            lambda connection: int(connection.execute(_N_UNFINISHED, {"owner": owner}).scalar_one())
         )
-        return await self._database.read(lambda connection: connection.execute(query).scalar_one())
 
     async def begin_subtask(self, task_id: TaskId, number: int) -> None:
         """A recording is being worked on; nothing happens if it has ended."""

@@ -110,6 +110,16 @@ class TaskMetrics(Struct, frozen=True):
     FAILED: int
 
 
+class Progress(Struct, frozen=True):
+    """An addition of ours: speech that is recognized, of all that was found so far in the task's recordings.
+
+    ``total_ms`` grows as further recordings are looked at, and counts each track.
+    """
+
+    done_ms: int
+    total_ms: int
+
+
 class TaskOutput(Struct, frozen=True):
     """The state of a task. SDKs need the first two fields in every answer. Times are texts in China's local time."""
 
@@ -123,6 +133,7 @@ class TaskOutput(Struct, frozen=True):
     result: ResultLink | UnsetType = UNSET
     results: list[SubtaskAnswer] | UnsetType = UNSET
     task_metrics: TaskMetrics | UnsetType = UNSET
+    progress: Progress | UnsetType = UNSET  # ours
 
 
 class TaskUsage(Struct, frozen=True):

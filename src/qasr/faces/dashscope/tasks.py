@@ -15,7 +15,7 @@ from qasr.domain.errors import InvalidParameter
 from qasr.domain.task import Failure, Subtask, Task, TaskState
 from qasr.faces.dashscope import task_wire as wire
 from qasr.faces.dashscope.submission import QWEN
-from qasr.storage.tasks import TaskFilter
+from qasr.storage.tasks import UNFINISHED, TaskFilter
 
 CHINA: Final = timezone(timedelta(hours=8))
 DAY_MS: Final = 24 * 3600 * 1000
@@ -90,6 +90,7 @@ def answer(task: Task, request_id: str, link: Callable[[Subtask], str]) -> wire.
         result=wire.ResultLink(link(task.subtasks[0])) if is_qwen and ended_well else UNSET,
         results=UNSET if is_qwen or not (ended_well or failed) else [_result(s, link) for s in task.subtasks],
         task_metrics=UNSET if is_qwen and (ended_well or failed) else _metrics(task),
+        progress=_progress(task) if task.state is TaskState.RUNNING else UNSET,
     )
     return wire.TaskAnswer(request_id, output, _usage(task, is_qwen=is_qwen) if ended_well else UNSET)
 
@@ -119,6 +120,13 @@ def _metrics(task: Task) -> wire.TaskMetrics:
     return wire.TaskMetrics(
         TOTAL=len(task.subtasks), SUCCEEDED=task.count(TaskState.SUCCEEDED), FAILED=task.count(TaskState.FAILED)
     )
+
+
+def _progress(task: Task) -> wire.Progress | UnsetType:
+    """Missing until the first recording is looked at; it never goes back, for those that failed count as done."""
+    total_ms = sum(subtask.speech_ms for subtask in task.subtasks)
+    done_ms = sum(s.done_ms if s.state in UNFINISHED else s.speech_ms for s in task.subtasks)
+    return wire.Progress(min(done_ms, total_ms), total_ms) if total_ms else UNSET
 
 
 def _usage(task: Task, *, is_qwen: bool) -> wire.TaskUsage:

@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("progress", sa.BigInteger, nullable=False),
     )
     op.create_index("tasks_by_owner", "tasks", ["owner", "submitted_ms"])
+    op.create_index("tasks_by_owner_and_state", "tasks", ["owner", "state"])
     op.create_index("tasks_by_state", "tasks", ["state", "submitted_ms"])
     op.create_table(
         "subtasks",
