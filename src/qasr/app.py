@@ -61,7 +61,7 @@ async def running(settings: Settings, *, with_tasks: bool = False) -> AsyncItera
     objects = Objects.open(settings.store.url, settings.data_dir / "objects")
     uploads = Uploads(
         objects,
-        server_secret(settings.data_dir),
+        server_secret(settings.data_dir, settings.server.secret),
         max_bytes=settings.uploads.max_bytes,
         keep=timedelta(hours=settings.uploads.keep_hours),
         policy_s=settings.uploads.policy_s,
@@ -131,16 +131,15 @@ async def _tasks(settings: Settings, recordings: Filed, calls: FetchPolicy) -> A
 
     async def call() -> None:
         given = settings.webhook.secret
-        secret = given.encode() if given else derived_secret(server_secret(settings.data_dir))
+        secret = given.encode() if given else derived_secret(server_secret(settings.data_dir, settings.server.secret))
         async with Fetcher(calls) as poster:  # of its own: downloads may take all connections of the other one
             await Courier(Callbacks(database), tasks, poster, secret=secret).work()
 
     with closing(database):
-        async with anyio.create_task_group() as group:
+        async with _background() as group:
             group.start_soon(work)
             group.start_soon(call)
             yield desk
-            group.cancel_scope.cancel()
 
 
 @asynccontextmanager

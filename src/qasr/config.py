@@ -41,6 +41,9 @@ class Server(_Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    secret: str | None = Field(default=None, min_length=16)
+    """What signs upload permits and result links; None: made once, in the data directory. Servers that share a database
+    must share it too."""
     external_url: str | None = None
     """The base that clients reach us by, for addresses that we hand out; None: taken from each request."""
     max_body_bytes: int = Field(default=40 * 1024**2, gt=0)

@@ -163,8 +163,10 @@ def stored_key(key: str) -> str:
     return f"{folder}/{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
-def server_secret(data_dir: Path) -> bytes:
-    """The secret that signs policies and links; made once, readable by the server's user only."""
+def server_secret(data_dir: Path, configured: str | None = None) -> bytes:
+    """The secret that signs policies and links: *configured*, or made once and readable by the server's user only."""
+    if configured is not None:
+        return configured.encode()
     path = data_dir / "secret"
     if not path.exists():
         data_dir.mkdir(parents=True, exist_ok=True)
