@@ -19,13 +19,14 @@ CACHE: Final = ROOT / "bench-results" / "cache"
 RATE_HZ: Final = 44_100
 BITS_PER_S: Final = 64_000
 PIECE_S: Final = 600
+MARGIN_S: Final = 2.0
 GAPS_S: Final = (0.4, 2.5, 0.9, 1.6)
 CODECS: Final[dict[Kind, tuple[str, str]]] = {"mp3": ("libmp3lame", "mp3"), "m4a": ("aac", "ipod")}
 """Encoder and container."""
 
 
 def recording(seconds: int, kind: Kind) -> Path:
-    """A file of *seconds*, or up to a packet less: mono, 44.1 kHz, 64 kbit/s."""
+    """A file of *seconds*, or a moment less, since 12 hours are the most: mono, 44.1 kHz, 64 kbit/s."""
     path = CACHE / f"{seconds}.{kind}"
     if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -83,7 +84,7 @@ def _encode(path: Path, samples: npt.NDArray[np.int16], kind: Kind) -> None:
 
 def _packets(piece: Path, seconds: int) -> Iterator["av.Packet"]:
     """Packets of *piece*, again and again, until they are *seconds* together."""
-    left = float(seconds)
+    left = seconds - MARGIN_S
     while True:
         with av.open(str(piece)) as container:
             for packet in container.demux(audio=0):

@@ -39,7 +39,7 @@ from qasr.engines.slots import Lane
 from qasr.jobs.desk import Desk
 from qasr.pipeline.decode import DecodedStream, Decoder
 from qasr.pipeline.fetch import Fetcher
-from qasr.pipeline.recorded import Turn, transcription
+from qasr.pipeline.recorded import Memory, Turn, transcription
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.tasks import TaskFilter
 from qasr.storage.transcripts import Transcripts
@@ -73,6 +73,7 @@ class Order:
     policy: Callable[[SegmentPolicy], SegmentPolicy] = lambda policy: policy
     """Changes to how the recording is cut."""
     deadline_s: float | None = None
+    memory: Memory | None = None
 
 
 class Listening:
@@ -165,7 +166,7 @@ class Service:
                 async with self._seats, self._decoded(order) as (stream, blocks):
                     policy = order.policy(SegmentPolicy(longest_ms=int(engines.slots.capabilities.longest_s * 1000)))
                     turn = Turn(lane=order.lane, owner=order.owner)
-                    async with transcription(blocks, order.options, engines, policy, turn) as heard:
+                    async with transcription(blocks, order.options, engines, policy, turn, order.memory) as heard:
                         listening = Listening(engines.slots.capabilities, order, stream, heard)
                         yield listening
                         log.info(

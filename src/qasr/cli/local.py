@@ -6,8 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
+
+from qasr.cli.failure import tell
 from qasr.cli.forms import render
+from qasr.cli.journal import Journal, journal
 from qasr.cli.options import Form
+from qasr.cli.progress import clock
 from qasr.cli.recordings import Recording
 from qasr.cli.transcriber import Outcome, TranscriptionFailed
 from qasr.domain.audio import FileSource, MediaLimits, Source, UrlSource
@@ -25,6 +30,7 @@ class Local:
     Args:
         languages: codes that the asked model knows; None: any.
         spool: for what flows in from standard input.
+        way: all settings that change what is heard.
     """
 
     service: Service
@@ -33,6 +39,7 @@ class Local:
     limits: MediaLimits
     languages: frozenset[str] | None
     spool: Path
+    way: str
 
     async def transcribe(self, recording: Recording, heard: Callable[[int], None]) -> Outcome:
         """Hear *recording*.
@@ -46,6 +53,7 @@ class Local:
         try:
             async with (
                 self._source(recording) as source,
+                self._journal(source, options) as kept,
                 self.service.listen(
                     Order(
                         source=source,
@@ -54,9 +62,12 @@ class Local:
                         languages=self.languages,
                         owner="cli",
                         lane=Lane.FILE,
+                        memory=kept,
                     )
                 ) as listening,
             ):
+                if kept.reached_ms:
+                    tell(f"{recording.name}: goes on at {clock(kept.reached_ms / 1000)}, where an earlier run stopped")
                 async for sentence in listening.sentences():
                     sentences.append(sentence)
                     heard(sentence.end_ms)
@@ -77,6 +88,15 @@ class Local:
         engine = listening.capabilities.name
         text = render(self.form, recording.name, engine, listening.duration_ms, sentences)
         return Outcome(text, tuple(notes))
+
+    @asynccontextmanager
+    async def _journal(self, source: Source, options: RecognitionOptions) -> AsyncIterator[Journal]:
+        """Of files that will be there at the next run."""
+        path = source.path if isinstance(source, FileSource) and source.path.parent != self.spool else None
+        engine = await self.service.capabilities()
+        way = msgspec.json.encode((self.way, engine.name, options)).decode()
+        with journal(path, way) as kept:
+            yield kept
 
     @asynccontextmanager
     async def _source(self, recording: Recording) -> AsyncIterator[Source]:

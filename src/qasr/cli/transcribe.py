@@ -63,6 +63,9 @@ def transcribe(
 
     The text goes to standard output, in the order of the recordings; what goes wrong with one of them is told on
     standard error and the others go on. The exit code is 1 if any failed.
+
+    Interrupted in a file longer than ten minutes, the same command goes on where it stopped; what was heard is kept in
+    the user's cache directory until then, for a week at most.
     """
     from qasr.cli.transcription import Place, Wanted, run  # noqa: PLC0415 - help must not load a speech engine
 

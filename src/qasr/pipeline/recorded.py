@@ -8,7 +8,7 @@ Segments are recognized some ahead of the reader and come out in order of time. 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 import anyio
 import numpy as np
@@ -38,6 +38,18 @@ class Turn:
     owner: str
 
 
+class Memory(Protocol):
+    """Remembers what was heard, so that it is not heard again after an interruption."""
+
+    def recall(self, segment: Segment) -> tuple[Sentence, ...] | None:
+        """What was heard in *segment*; None: that is not known."""
+        ...
+
+    def keep(self, segment: Segment, sentences: tuple[Sentence, ...]) -> None:
+        """This was heard in *segment*."""
+        ...
+
+
 @asynccontextmanager
 async def transcription(
     blocks: AsyncIterator[npt.NDArray[np.float32]],
@@ -45,13 +57,19 @@ async def transcription(
     engines: LoadedEngines,
     policy: SegmentPolicy,
     turn: Turn,
+    memory: Memory | None = None,
 ) -> AsyncIterator[AsyncIterator[tuple[Sentence, ...]]]:
     """Decoded audio in (blocks ``[n_channels, n_samples]``), the sentences of each segment out, in order of time."""
 
     async def hear(segment: Segment) -> tuple[Sentence, ...]:
+        if memory is not None and (known := memory.recall(segment)) is not None:
+            return known
         request = Request(segment=segment, hints=options.hints)
         hypothesis = await engines.slots.recognize(request, lane=turn.lane, owner=turn.owner)
-        return await sentences_of(segment, hypothesis, options, engines.aligner)
+        sentences = await sentences_of(segment, hypothesis, options, engines.aligner)
+        if memory is not None:
+            memory.keep(segment, sentences)
+        return sentences
 
     capabilities = engines.slots.capabilities
     ahead = capabilities.parallel_calls * capabilities.largest_batch
