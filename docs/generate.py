@@ -27,8 +27,9 @@ from pydantic.fields import FieldInfo
 
 from qasr import catalogue, config
 from qasr.domain import errors as tree
+from qasr.domain.task import Failure
 from qasr.faces.dashscope import errors as dashscope
-from qasr.faces.dashscope import uploads
+from qasr.faces.dashscope import tasks, uploads
 from qasr.faces.openai import errors as openai
 
 DOCS: Final = Path(__file__).parent
@@ -211,6 +212,36 @@ def errors_uploads() -> str:
     return table(rows)
 
 
+def errors_tasks() -> str:
+    """Codes of tasks and recordings, by what failed."""
+    cases = [(kind, Failure(kind=kind.__name__, message=""), 0, "") for kind in kinds(tree.QasrError)]
+    for status, when in ((403, "with 403"), (404, "with 404"), (500, "with 5xx")):
+        cases.append((tree.FetchStatus, Failure(kind="FetchStatus", message="", status=status), 0, when))
+    cases.append((tree.NoSpeech, Failure(kind="NoSpeech", message=""), 1, "in sounds taken for speech"))
+    rows = [["`code`", "what happened"]]
+    codes: dict[str, list[str]] = {}
+    for kind, failure, speech_ms, when in cases:
+        if kind not in ASKED_BEFORE:
+            words = f"{_meaning(kind)}{', ' + when if when else ''} (`{kind.__name__}`)"
+            codes.setdefault(tasks.failure_code(failure, speech_ms=speech_ms), []).append(words)
+    rows += [[f"`{code}`", "; ".join(causes)] for code, causes in codes.items()]
+    return table(rows)
+
+
+ASKED_BEFORE: Final = frozenset(
+    {
+        tree.UnsupportedOption,
+        tree.UnknownModel,
+        tree.ModelNotServed,
+        tree.Unauthorized,
+        tree.AccessDenied,
+        tree.WrongState,
+        tree.RateLimited,
+    }
+)
+"""Errors of submissions; no recording fails by them."""
+
+
 # ---- compatibility
 
 
@@ -283,6 +314,7 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "errors-openai": errors_openai,
     "errors-dashscope": errors_dashscope,
     "errors-uploads": errors_uploads,
+    "errors-tasks": errors_tasks,
     "interfaces": compat_short,
     "compat": compat,
     "models": models,

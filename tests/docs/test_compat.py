@@ -7,9 +7,7 @@ from tests.faces.dialects import CHAT, CHAT_DIALECT, FUN, GENERATION, QWEN, TRAN
 from tests.server import JFK, Server
 
 NOT_THERE_YET: Final = (
-    ("/api/v1/services/audio/asr/transcription", "NotFound"),
     ("/api/v1/services/audio/asr/customization", "NotFound"),
-    ("/api/v1/tasks/0", "NotFound"),
     ("/v1/realtime", "not_found"),
 )
 
