@@ -119,7 +119,7 @@ async def _long(kind: long.Kind, sizes: Asked) -> list[Row]:
         Row(kind, f"{name}: submission to the last byte of the document", done.wall_s, "s", at_most(240)),
         Row(kind, f"{name}: the document alone, {done.megabytes:.1f} MB", done.download_s, "s"),
         Row(kind, f"{name}: sentences", done.sentences, ""),
-        Row(kind, f"{name}: peak RSS, all processes", watch.peak_mb, "MB", at_most(500)),
+        Row(kind, f"{name}: peak RSS, server and decoders", watch.peak_mb, "MB", at_most(500)),
         *(Row(kind, f"{name}: peak RSS, {role}", mb, "MB") for role, mb in watch.by_role_mb.items()),
         Row(kind, f"{name}: RSS in the second half, most / median", watch.flatness, "", at_most(1.2)),
         Row(kind, f"{name}: disk under the data directory, most", watch.disk_mb, "MB"),

@@ -12,6 +12,8 @@ from typing import Final
 from benchmarks.process import PROC, Process, tree
 
 EVERY_S: Final = 0.5
+ENGINES: Final = ("engine", "aligner")
+"""Roles of processes that hold models."""
 
 
 @dataclass
@@ -19,7 +21,7 @@ class Watch:
     """What was seen, look by look."""
 
     rss_mb: list[float] = field(default_factory=list)
-    """Of the whole tree."""
+    """Of the whole tree without ``ENGINES``."""
     by_role_mb: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """The most of each role, its processes together."""
     disk_mb: float = 0.0
@@ -37,7 +39,7 @@ class Watch:
 
     def look(self, pid: int, folder: Path) -> None:
         found = whole_tree(pid)
-        self.rss_mb.append(sum(process.rss_mb for process in found))
+        self.rss_mb.append(sum(process.rss_mb for process in found if process.role not in ENGINES))
         for role in {process.role for process in found}:
             together = sum(process.rss_mb for process in found if process.role == role)
             self.by_role_mb[role] = max(self.by_role_mb[role], together)
