@@ -46,7 +46,7 @@ NOT_IN_SOURCE: Final[Mapping[str, str]] = {
     "fetch.allow_hosts": "Names that may be read wherever they lead: `host`, or `*.domain` for all below it.",
     "fetch.allow_networks": "Private ranges that may be read, such as `10.1.0.0/16`.",
     "fetch.connect_timeout_s": "For name and connection, and once more for TLS.",
-    "fetch.total_timeout_s": "For the whole download, redirects included.",
+    "fetch.total_timeout_s": "For the whole download, redirects included; of a task's recording it may take 6 hours.",
     "fetch.idle_timeout_s": "Between two pieces of the answer.",
     "fetch.max_redirects": "Redirects that are followed; each is judged like the first address.",
     "store.url": "The base of an object store; none: `objects` under the data directory.",
