@@ -13,13 +13,17 @@ T = TypeVar("T")
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run(work: Callable[[], Awaitable[T]]) -> T:
+def run(work: Callable[[], Awaitable[T]], *, gently: Callable[[], None] | None = None) -> T:
     """What *work* returns; its error comes alone, without the groups that tasks wrap it in.
+
+    Args:
+        work: is cancelled at a signal.
+        gently: called at the first Ctrl-C instead; the second one cancels.
 
     The loop is the server's: asyncio's own waits without end for a killed child whose output nobody reads any more.
     """
     try:
-        result, number = anyio.run(_watched, work, backend_options={"loop_factory": uvloop.new_event_loop})
+        result, number = anyio.run(_watched, work, gently, backend_options={"loop_factory": uvloop.new_event_loop})
     except BaseExceptionGroup as group:
         raise _only(group) from group
     if result is None:
@@ -27,7 +31,7 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
     return result[0]
 
 
-async def _watched(work: Callable[[], Awaitable[T]]) -> tuple[tuple[T] | None, int]:
+async def _watched(work: Callable[[], Awaitable[T]], gently: Callable[[], None] | None) -> tuple[tuple[T] | None, int]:
     result: tuple[T] | None = None
     caught = 0
     with anyio.open_signal_receiver(*SIGNALS) as signals:
@@ -36,6 +40,9 @@ async def _watched(work: Callable[[], Awaitable[T]]) -> tuple[tuple[T] | None, i
             async def watch() -> None:
                 nonlocal caught
                 caught = await anext(signals)
+                if gently is not None and caught == signal.SIGINT:
+                    gently()
+                    caught = await anext(signals)
                 group.cancel_scope.cancel()
 
             group.start_soon(watch)

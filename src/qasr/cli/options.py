@@ -29,3 +29,10 @@ class Form(StrEnum):
     JSON = "json"
     SRT = "srt"
     VTT = "vtt"
+
+
+class LiveForm(StrEnum):
+    """How utterances are written while they are heard."""
+
+    TXT = "txt"
+    JSON = "json"
