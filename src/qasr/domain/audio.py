@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +69,18 @@ class RawFormat:
 
     rate_hz: int
     channels: int = 1
+
+
+LiveEncoding: TypeAlias = Literal["pcm", "wav", "mp3", "opus", "speex", "aac", "amr", "ulaw", "alaw"]
+"""How a live client encodes its sound; ``opus`` and ``speex`` in Ogg, ``amr`` narrow band."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveFormat:
+    """What a live client says about the sound that it is going to send; one channel."""
+
+    encoding: LiveEncoding
+    rate_hz: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

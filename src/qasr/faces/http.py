@@ -14,7 +14,7 @@ import anyio
 import msgspec
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -64,7 +64,7 @@ class Keys:
             raise Unauthorized("Invalid API-key provided.", given=True)
         return Caller(hashlib.sha256(b"qasr-owner:" + given).hexdigest()[:16])
 
-    def bearer(self, request: Request) -> Caller:
+    def bearer(self, request: HTTPConnection) -> Caller:
         """Who sends *request*, by ``Authorization: Bearer``."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         return self.caller(key.strip() if scheme.lower() == "bearer" else None)
@@ -121,7 +121,7 @@ def decode(body: bytes, type_: type[T]) -> T:
         raise InvalidParameter("The request body is not valid JSON.") from error
 
 
-def request_id(request: Request) -> str:
+def request_id(request: HTTPConnection) -> str:
     """The id of this request, as the answer's ``X-Request-Id`` tells it."""
     found: str = request.scope["state"]["request_id"]
     return found
@@ -135,7 +135,7 @@ class RequestIds:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         identity = str(uuid.uuid4())
@@ -144,7 +144,7 @@ class RequestIds:
         structlog.contextvars.bind_contextvars(request_id=identity)
 
         async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start", "websocket.accept"):
                 MutableHeaders(scope=message)["X-Request-Id"] = identity
             await send(message)
 
@@ -161,7 +161,7 @@ class TrailingSlashes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "http" and len(scope["path"]) > 1 and scope["path"].endswith("/"):
+        if scope["type"] in ("http", "websocket") and len(scope["path"]) > 1 and scope["path"].endswith("/"):
             scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
         await self.app(scope, receive, send)
 
