@@ -8,7 +8,7 @@ so here.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, get_args
+from typing import Final
 
 from qasr.catalogue import LiveTraits, Model
 from qasr.domain.audio import LiveEncoding, LiveFormat
@@ -19,9 +19,7 @@ from qasr.faces.dashscope import inference_wire as wire
 from qasr.faces.dashscope.generation import instant_hotwords
 from qasr.faces.dashscope.submission import Abilities, Wish, hidden_words, possible_language, refusals
 
-ENCODINGS: Final[dict[str, LiveEncoding]] = {
-    name: name for name in get_args(LiveEncoding) if name in "pcm wav mp3 opus speex aac amr".split()
-}
+ENCODINGS: Final[tuple[LiveEncoding, ...]] = ("pcm", "wav", "mp3", "opus", "speex", "aac", "amr")
 RATES_HZ: Final = range(4_000, 192_001)
 SILENCES_MS: Final = range(200, 6_001)
 """Documented range of ``max_sentence_silence``."""
@@ -36,10 +34,6 @@ CONTEXT_MESSAGES: Final = 5
 """Latest messages of each role that count."""
 CONTEXT_ROUND_CHARS: Final = 400
 """Characters of a round, that is of what the user said and what the assistant answered; the end is cut."""
-
-
-class UnknownFormat(InvalidParameter):
-    """``format`` names none that this interface takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +59,7 @@ def parse(call: wire.Run, model: Model, able: Abilities) -> Asked:
     """What *call* asks for; *model* is what its name means.
 
     Raises:
-        ModelNotServed, UnknownFormat, InvalidParameter, UnsupportedLanguage, UnsupportedOption.
+        ModelNotServed, InvalidParameter, UnsupportedLanguage, UnsupportedOption.
     """
     traits, parameters, name = model.live, call.parameters or wire.Parameters(), call.model or ""
     if traits is None:
@@ -164,9 +158,9 @@ def _format(parameters: wire.Parameters, model: Model, traits: LiveTraits) -> Li
         raise missing("payload.parameters.format")
     if parameters.sample_rate is None:
         raise missing("payload.parameters.sample_rate")
-    encoding = ENCODINGS.get(parameters.format.lower())
+    encoding = next((known for known in ENCODINGS if known == parameters.format.lower()), None)
     if encoding is None:
-        raise UnknownFormat(
+        raise InvalidParameter(
             f"Format {parameters.format[:20]!r} is not supported; supported are {', '.join(ENCODINGS)}.",
             parameter="format",
         )

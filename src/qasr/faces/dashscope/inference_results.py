@@ -16,7 +16,8 @@ from typing import Final
 
 from msgspec import UNSET
 
-from qasr.domain.live import Failed, Final as FinalText, LiveEvent, Partial, SpeechStarted, SpeechStopped
+from qasr.domain.live import Failed, LiveEvent, Partial, SpeechStarted, SpeechStopped
+from qasr.domain.live import Final as FinalText
 from qasr.domain.transcript import Sentence
 from qasr.faces.dashscope import inference_wire as wire
 from qasr.faces.dashscope.inference_options import Asked
@@ -180,10 +181,12 @@ def _sentences(final: FinalText, *, semantic: bool) -> list[Sentence]:
     spans = spread(texts, final.begin_ms, final.end_ms)
     sentences: list[Sentence] = []
     begin_ms, words = final.begin_ms, final.words
-    for number, (text, (_, end_ms)) in enumerate(zip(texts, spans, strict=True), 1):
+    for number, (text, (_, guessed_ms)) in enumerate(zip(texts, spans, strict=True), 1):
         is_last = number == len(texts)
-        share, words = (words, ()) if is_last else _parted(words, len(split_words(text)))
-        end_ms = final.end_ms if is_last else max(begin_ms, share[-1].end_ms if share else end_ms)
+        count = len(words) if is_last else len(split_words(text))
+        share, words = words[:count], words[count:]
+        end_ms = share[-1].end_ms if share else guessed_ms
+        end_ms = final.end_ms if is_last else min(final.end_ms, max(begin_ms, end_ms))
         sentences.append(
             Sentence(
                 text=text,
@@ -196,7 +199,3 @@ def _sentences(final: FinalText, *, semantic: bool) -> list[Sentence]:
         )
         begin_ms = min(final.end_ms, max(end_ms, words[0].begin_ms)) if words else end_ms
     return sentences
-
-
-def _parted[T](items: tuple[T, ...], count: int) -> tuple[tuple[T, ...], tuple[T, ...]]:
-    return items[:count], items[count:]
