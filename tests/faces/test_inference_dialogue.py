@@ -488,7 +488,7 @@ def test_hidden_words_are_not_shown() -> None:
 
 def test_emotion_is_told_by_the_8k_model_only_where_the_engine_has_it() -> None:
     """Three emotions, at the end of sentences; no confidence that nobody measured."""
-    eight = {"model": "paraformer-realtime-8k-v2", "parameters": {"sample_rate": 8000, "format": "pcm"}}
+    eight: dict[str, Any] = {"model": "paraformer-realtime-8k-v2", "parameters": {"sample_rate": 8000, "format": "pcm"}}
     angry = final(1, "你好。", emotion="angry")
     told = sentence(started(ABLE, **eight).hear(angry))
 
@@ -632,20 +632,26 @@ def test_parameters_without_effect(parameters: dict[str, object]) -> None:
 def test_language_hints() -> None:
     """Fun-ASR uses the first one; of several, the others leave it open."""
     assert "zh" == opened(ABLE, parameters=PCM | {"language_hints": ["zh", "en"]}).hints.language
-    several = {"model": "paraformer-realtime-v2", "parameters": PCM | {"language_hints": ["zh", "en"]}}
+    several: dict[str, Any] = {"model": "paraformer-realtime-v2", "parameters": PCM | {"language_hints": ["zh", "en"]}}
     assert opened(ABLE, **several).hints.language is None
     assert (
         "zh" == opened(ABLE, model="fun-asr-flash-8k-realtime", parameters=PCM | {"sample_rate": 8000}).hints.language
     )
     assert "en" == opened(**gummy()).hints.language
     assert opened(**gummy(source_language="auto")).hints.language is None
-    many = {"model": "qwen-audio-3.0-asr-flash-streaming", "parameters": PCM | {"language_hints": ["zh"] * 5}}
+    many: dict[str, Any] = {
+        "model": "qwen-audio-3.0-asr-flash-streaming",
+        "parameters": PCM | {"language_hints": ["zh"] * 5},
+    }
     assert "At most 4 language_hints." == refusal(dialogue(ABLE).receive(run(**many)))[1]
 
 
 def test_instant_hotwords() -> None:
     """Of the models that take them, where the engine has them."""
-    asked = {"model": "qwen-audio-3.1-asr-flash-streaming", "parameters": PCM | {"vocabulary": {"Alibaba": 4}}}
+    asked: dict[str, Any] = {
+        "model": "qwen-audio-3.1-asr-flash-streaming",
+        "parameters": PCM | {"vocabulary": {"Alibaba": 4}},
+    }
 
     assert (Hotword(text="Alibaba", weight=4),) == opened(ABLE, **asked).hints.hotwords
     assert "no hotwords" in refusal(dialogue().receive(run(**asked)))[1]
