@@ -20,6 +20,7 @@ from qasr.domain.errors import InvalidParameter
 from qasr.engines.registry import AUTO, EnginesInLoading, installed
 from qasr.faces import dashscope, health, openai, openapi
 from qasr.faces.http import Bodies, Keys, ReadToTheEnd, RequestIds, TrailingSlashes, sleep_until_cancelled
+from qasr.faces.sockets import Limits, Sockets
 from qasr.faces.unknown import handlers
 from qasr.jobs.dbos import durable
 from qasr.jobs.desk import GRACE_S, Desk
@@ -198,6 +199,7 @@ def build(settings: Settings) -> Starlette:
     keys = Keys(settings.auth.keys)
     bodies = Bodies(largest=settings.server.max_body_bytes, together=settings.server.max_bodies_bytes)
     names = catalogue.built_in()
+    sockets = Sockets(Limits(stalled_s=settings.live.stalled_s))
     holder: list[Service] = []
 
     @asynccontextmanager
@@ -238,6 +240,7 @@ def build(settings: Settings) -> Starlette:
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers())
     app.state.wind_down = lambda: service().wind_down()
+    app.state.close_sockets = sockets.close
     app.router.redirect_slashes = False  # TrailingSlashes sees to them
     app.add_middleware(ReadToTheEnd, most_bytes=settings.server.max_body_bytes)
     app.add_middleware(TrailingSlashes)

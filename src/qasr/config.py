@@ -132,6 +132,17 @@ class Scripted(_Section):
     """Segments that begin at or after this moment fail, each time; 0: none does. For tests."""
 
 
+class Live(_Section):
+    """Speech that is heard while it is spoken."""
+
+    session_s: float = Field(default=7200.0, gt=0)
+    """Longest session (the documented 120 minutes)."""
+    idle_s: float = Field(default=60.0, gt=0)
+    """A DashScope session that gets no frame for so long is closed."""
+    stalled_s: float = Field(default=30.0, gt=0)
+    """A client that does not read what it is sent is cut off after so long."""
+
+
 class Database(_Section):
     """Where tasks are kept."""
 
@@ -190,6 +201,7 @@ class Settings(BaseSettings):
     engines: Engines = Engines()
     moonshine: Moonshine = Moonshine()
     scripted: Scripted = Scripted()
+    live: Live = Live()
     database: Database = Database()
     jobs: Jobs = Jobs()
     webhook: Webhook = Webhook()

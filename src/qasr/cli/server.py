@@ -3,7 +3,7 @@
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from qasr.app import build
 from qasr.cli import configuration
 from qasr.cli.failure import FAILED, fail
 from qasr.cli.memory import keep_small
+from qasr.cli.websocket import LARGEST_MESSAGE, PING_S, LiveWebSocket
 from qasr.config import Settings
 from qasr.domain.errors import InvalidParameter, QasrError
 from qasr.storage.lock import exclusive
@@ -76,11 +77,15 @@ def listen(host: str, port: int) -> socket.socket:
 
 def _serve(app: Starlette, sock: socket.socket, settings: Settings) -> bool:
     """Whether it started."""
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             app,
             http="httptools",
-            ws="none",
+            ws=LiveWebSocket,
+            ws_max_size=LARGEST_MESSAGE,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=PING_S,
+            ws_per_message_deflate=False,  # costs memory for each session, and sound does not shrink
             lifespan="on",
             log_config=None,
             access_log=False,
@@ -90,6 +95,7 @@ def _serve(app: Starlette, sock: socket.socket, settings: Settings) -> bool:
             backlog=BACKLOG,
         )
     )
+    server.before_shutdown = app.state.close_sockets
     welcome = greeting(base_url(settings.server.host, sock.getsockname()[1]), settings)
 
     async def main() -> None:
@@ -103,6 +109,18 @@ def _serve(app: Starlette, sock: socket.socket, settings: Settings) -> bool:
     with suppress(KeyboardInterrupt):  # the same, for Ctrl-C
         anyio.run(main, backend_options={"loop_factory": uvloop.new_event_loop})
     return server.started
+
+
+class _Server(uvicorn.Server):
+    """uvicorn closes sockets with 1012 and tells nobody; ours are closed before it comes to that."""
+
+    before_shutdown: Callable[[], Awaitable[None]]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop."""
+        with anyio.move_on_after(GRACE_S):
+            await self.before_shutdown()
+        await super().shutdown(sockets)
 
 
 async def _wind_down(server: uvicorn.Server, app: Starlette) -> None:

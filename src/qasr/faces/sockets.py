@@ -178,6 +178,18 @@ class Limits:
     tick_s: float = 1.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveContext:
+    """What faces need for live speech, besides what they need anyway."""
+
+    sockets: "Sockets"
+    ears: Callable[[], Ears]
+    session_s: float
+    """Longest session."""
+    idle_s: float
+    """Longest time without a frame, where the protocol has such a limit."""
+
+
 async def admit(websocket: WebSocket, keys: Keys, to_wire: ToWire) -> Caller | None:
     """Who opens *websocket*; None if they have no right to: then the upgrade is refused, in the shape of the face."""
     try:
