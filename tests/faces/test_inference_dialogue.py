@@ -278,7 +278,7 @@ def test_recorded_run_task_with_every_keyword() -> None:
         "heartbeat": True,
         "speech_noise_threshold": 0.1,
     }
-    resources = [{"resource_id": "vocab-phrase-1", "resource_type": "asr_phrase"}]
+    resources: Any = [{"resource_id": "vocab-phrase-1", "resource_type": "asr_phrase"}]
     named = []
     for key in ("vocabulary_id", "resources", "disfluency_removal_enabled", None):
         actions = dialogue(ABLE).receive(run(parameters=given, context=[user("Alibaba")], resources=resources))
