@@ -207,7 +207,7 @@ class Service:
             EngineUnavailable: no engine could be loaded, or this process takes no tasks.
             RateLimited: too many tasks of this owner are unfinished.
         """
-        _check_engine(order.options, await self.capabilities())
+        check_engine(order.options, await self.capabilities())
         return await self._tasks.submit(order)
 
     async def query(self, task_id: str, owner: str | None) -> Task | None:
@@ -327,10 +327,10 @@ def _check_feasible(order: Order, engines: LoadedEngines) -> None:
     language = order.options.hints.language
     if language is not None and order.languages is not None and language not in order.languages:
         raise InvalidParameter(f"Language {language!r} is not supported by this model.", parameter="language")
-    _check_engine(order.options, engines.slots.capabilities)
+    check_engine(order.options, engines.slots.capabilities)
 
 
-def _check_engine(options: RecognitionOptions, capabilities: Capabilities) -> None:
+def check_engine(options: RecognitionOptions, capabilities: Capabilities) -> None:
     """Refuse by name what the loaded engine cannot do, with the remedy."""
     language = options.hints.language
     if language is not None and capabilities.languages is not None and language not in capabilities.languages:

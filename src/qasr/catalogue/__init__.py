@@ -16,13 +16,21 @@ from qasr.domain.audio import MediaLimits
 from qasr.domain.errors import UnknownModel
 
 Kind: TypeAlias = Literal[
-    "qwen-sync", "fun-sync", "openai-audio", "qwen-file", "fun-file", "realtime", "fun-live", "gummy-live"
+    "qwen-sync",
+    "fun-sync",
+    "openai-audio",
+    "qwen-file",
+    "fun-file",
+    "realtime",
+    "openai-live",
+    "fun-live",
+    "gummy-live",
 ]
 """Which interface serves a model. Of the two families of file models, each has answers of its own; so have the two
-families of live models that speak the task protocol, where ``realtime`` ones speak in events.
+families of live models that speak the task protocol, where ``realtime`` and ``openai-live`` ones speak in events.
 """
 
-LIVE: Final[frozenset[Kind]] = frozenset({"realtime", "fun-live", "gummy-live"})
+LIVE: Final[frozenset[Kind]] = frozenset({"realtime", "openai-live", "fun-live", "gummy-live"})
 """Kinds that hear speech while it is spoken, and no recordings."""
 
 Feature: TypeAlias = Literal[
