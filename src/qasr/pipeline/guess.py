@@ -85,11 +85,13 @@ class Streaming:
         """Hear what is new."""
         if self._stream is None:
             self._stream = self._engine.stream(self._hints)
-        new = segment.pcm[self._n_fed :]
+        stream, new = self._stream, segment.pcm[self._n_fed :]
         try:
-            heard = await self._stream.feed(new)
+            heard = await stream.feed(new)
         except BaseException:  # also cancelled: it may have heard the sound or not
-            self.turn()
+            stream.close()
+            if self._stream is stream:
+                self.turn()
             raise
         self._n_fed += len(new)
         return Guess(heard.tail, heard.language, stable=heard.stable)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 import anyio
+import anyio.lowlevel
 import numpy as np
 import structlog
 from anyio.abc import TaskGroup
@@ -383,6 +384,7 @@ class _Session:
         assert piece.segment is not None
         n_samples = len(piece.segment.pcm)
         with self._hearing[piece] as scope:
+            await anyio.lowlevel.checkpoint_if_cancelled()  # before the engine is asked for nothing
             try:
                 piece.heard(await self._sentences(utterance, piece))
             except QasrError as error:
@@ -430,14 +432,17 @@ class _Session:
         length_ms = utterance.open_ms
         pause_ms = max(self._limits.partial_ms, self._guesser.pause_ms(length_ms))
         if length_ms - self._guessed_ms >= pause_ms and not self._engines.slots.has_waiting(Lane.LIVE):
-            self._guessing = anyio.CancelScope()
-            self._guessed_ms = length_ms
-            self._group.start_soon(self._hear_open, utterance, self._guesser, self._guessing)
-
-    async def _hear_open(self, utterance: Utterance, guesser: Guesser, scope: anyio.CancelScope) -> None:
-        with scope:
             segment = utterance.open()
             assert segment is not None
+            self._guessing = anyio.CancelScope()
+            self._guessed_ms = length_ms
+            self._group.start_soon(self._hear_open, utterance, segment, self._guesser, self._guessing)
+
+    async def _hear_open(
+        self, utterance: Utterance, segment: Segment, guesser: Guesser, scope: anyio.CancelScope
+    ) -> None:
+        with scope:
+            await anyio.lowlevel.checkpoint_if_cancelled()  # before a stream is opened for nothing
             try:
                 guess = await guesser.hear(segment)
             except EngineError as error:  # the final will tell, or the next partial
