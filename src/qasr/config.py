@@ -130,15 +130,27 @@ class Scripted(_Section):
     """A file that gets one line per segment heard; for tests."""
     fail_at_ms: int = Field(default=0, ge=0)
     """Segments that begin at or after this moment fail, each time; 0: none does. For tests."""
+    word_ms: int = Field(default=0, ge=0)
+    """Hear live speech by streams of its own, a word per so many milliseconds; 0: it offers no streams."""
 
 
 class Live(_Section):
     """Speech that is heard while it is spoken."""
 
+    most_sessions: int = Field(default=256, ge=1)
+    """Sessions at once; more are told to come later."""
+    queue_audio_s: float = Field(default=30.0, gt=0)
+    """Seconds of sound that a session may hold and has not heard yet; beyond it the client is slowed down."""
+    partial_ms: int = Field(default=400, ge=100)
+    """New sound after which what is being said is told again."""
     session_s: float = Field(default=7200.0, gt=0)
-    """Longest session (the documented 120 minutes)."""
+    """Seconds of sound after which a session is ended (the documented 120 minutes)."""
     idle_s: float = Field(default=60.0, gt=0)
     """A DashScope session that gets no frame for so long is closed."""
+    no_data_s: float = Field(default=23.0, gt=0)
+    """A task of DashScope's task protocol that gets no frame for so long fails."""
+    silence_s: float = Field(default=60.0, gt=0)
+    """The same where nobody speaks for so long, unless the client asked for heartbeats."""
     stalled_s: float = Field(default=30.0, gt=0)
     """A client that does not read what it is sent is cut off after so long."""
 

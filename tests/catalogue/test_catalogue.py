@@ -28,7 +28,11 @@ from qasr.domain.errors import UnknownModel
         ("paraformer-mtl-v1", "paraformer-mtl-v1", "fun-file"),
         ("sensevoice-v1", "sensevoice-v1", "fun-file"),
         ("qwen-audio-3.1-asr-flash-filetrans", "qwen-audio-3.0-asr-flash-filetrans", "fun-file"),
-        ("paraformer-realtime-8k-v2", "paraformer-realtime-v2", "realtime"),
+        ("fun-asr-realtime-2026-02-28", "fun-asr-realtime", "fun-live"),
+        ("fun-asr-realtime-2025-09-15", "fun-asr-realtime-2025-09-15", "fun-live"),
+        ("paraformer-realtime-8k-v2", "paraformer-realtime-8k-v2", "fun-live"),
+        ("qwen-audio-3.1-asr-flash-streaming", "qwen-audio-3.0-asr-flash-streaming", "fun-live"),
+        ("gummy-chat-v1", "gummy-chat-v1", "gummy-live"),
         ("whisper-1", "whisper-1", "openai-audio"),
     ],
 )
@@ -78,4 +82,21 @@ def test_file_models() -> None:
         for name, model in models.items()
         if name.startswith("paraformer")
     )
+    assert all(model.takes <= set(get_args(Feature)) for model in models.values())
+
+
+def test_live_models_of_the_task_protocol() -> None:
+    """Sample rates and languages of their parameter tables, and which of them have emotions and context."""
+    models = {model.name: model for model in built_in().models if model.kind in ("fun-live", "gummy-live")}
+    traits = {name: model.live for name, model in models.items()}
+
+    assert all(model.live is None for model in built_in().models if model.name not in models)
+    assert {"fun-asr-flash-8k-realtime", "paraformer-realtime-8k-v1", "paraformer-realtime-8k-v2"} == {
+        name for name, live in traits.items() if live is not None and live.rate_hz == 8000
+    }
+    assert ["paraformer-realtime-8k-v2"] == [name for name, live in traits.items() if live is not None and live.emotion]
+    assert {"zh", "en", "ja"} == models["fun-asr-realtime"].languages
+    assert {name for name in models if name.startswith("qwen-audio")} | {"fun-asr-realtime"} == {
+        name for name, model in models.items() if "context" in model.takes
+    }
     assert all(model.takes <= set(get_args(Feature)) for model in models.values())

@@ -15,8 +15,23 @@ from typing import Final, Literal, TypeAlias
 from qasr.domain.audio import MediaLimits
 from qasr.domain.errors import UnknownModel
 
-Kind: TypeAlias = Literal["qwen-sync", "fun-sync", "openai-audio", "qwen-file", "fun-file", "realtime"]
-"""Which interface serves a model; of the two families of file models, each has answers of its own."""
+Kind: TypeAlias = Literal[
+    "qwen-sync",
+    "fun-sync",
+    "openai-audio",
+    "qwen-file",
+    "fun-file",
+    "realtime",
+    "openai-live",
+    "fun-live",
+    "gummy-live",
+]
+"""Which interface serves a model. Of the two families of file models, each has answers of its own; so have the two
+families of live models that speak the task protocol, where ``realtime`` and ``openai-live`` ones speak in events.
+"""
+
+LIVE: Final[frozenset[Kind]] = frozenset({"realtime", "openai-live", "fun-live", "gummy-live"})
+"""Kinds that hear speech while it is spoken, and no recordings."""
 
 Feature: TypeAlias = Literal[
     "context",
@@ -29,10 +44,31 @@ Feature: TypeAlias = Literal[
     "alignment",
     "events",
     "word-filter",
+    "translation",
 ]
-"""What not all file models take; ``first-hint``: of several language hints only the first one counts."""
+"""What not all models take; ``first-hint``: of several language hints only the first one counts."""
 
 _SNAPSHOT: Final = re.compile(r"^(?P<family>.+?)(?:-\d{4}-\d{2}-\d{2})?(?:-us)?$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveTraits:
+    """How a live model of the task protocol differs from others."""
+
+    silence_ms: int
+    """Silence that ends a sentence, unless the client says otherwise."""
+    rate_hz: int | None = None
+    """The only sample rate that it takes; None: any."""
+    most_hints: int | None = None
+    """Language hints that it takes; None: as many as it has languages."""
+    partials: bool = True
+    """It tells what it hears before a sentence ends, unless the client says otherwise."""
+    words: bool = True
+    """Its sentences have words with times."""
+    emotion: bool = False
+    """Its sentences have emotions, where the loaded engine tells any."""
+    one_sentence: bool = False
+    """It hears one sentence, and no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +85,9 @@ class Model:
     languages: frozenset[str]
     aliases: tuple[str, ...]
     takes: frozenset[Feature] = frozenset()
-    """Of file models; other interfaces take the same for all their models."""
+    """Of file models and live ones; other interfaces take the same for all their models."""
+    live: LiveTraits | None = None
+    """Of the kinds ``fun-live`` and ``gummy-live``."""
 
 
 class Catalogue:
@@ -89,6 +127,7 @@ def built_in() -> Catalogue:
                 languages=languages[row["languages"]],
                 aliases=tuple(row.get("aliases", ())),
                 takes=frozenset(row.get("takes", ())),
+                live=LiveTraits(**row["live"]) if "live" in row else None,
             )
             for row in data["model"]
         )

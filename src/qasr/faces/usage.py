@@ -29,6 +29,9 @@ class Usage:
 
 def count_tokens(sentence: Sentence) -> int:
     """The engine's own tokens; without them, words (or characters of unspaced scripts)."""
-    if sentence.tokens:
-        return len(sentence.tokens)
-    return max(len(sentence.text.split()), sum(ord(c) > 0x2E7F for c in sentence.text))
+    return len(sentence.tokens) or count_words(sentence.text)
+
+
+def count_words(text: str) -> int:
+    """Words, or characters of unspaced scripts."""
+    return max(len(text.split()), sum(ord(c) > 0x2E7F for c in text))

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from qasr.catalogue import Model
+from qasr.catalogue import LIVE, Model
 from qasr.domain.audio import RawFormat, Source
 from qasr.domain.errors import InvalidParameter, ModelNotServed, NoSpeech, UnsupportedOption
 from qasr.domain.options import Hints, Hotword, RecognitionOptions
@@ -38,7 +38,7 @@ def parse(request: wire.GenerationRequest, model: Model, owner: str, deadline_s:
     Raises:
         InvalidParameter, UnsupportedOption, TooLarge, ModelNotServed.
     """
-    if model.kind in ("qwen-file", "fun-file", "realtime"):
+    if model.kind in ("qwen-file", "fun-file", *LIVE):
         raise ModelNotServed(f"Model `{request.model}` does not support synchronous calls on this interface.")
     messages = request.input.messages
     if len(messages) > MOST_MESSAGES:

@@ -4,9 +4,9 @@ Both families of models take all fields; what a model's own table does not know,
 is refused by its name, since a result without it would look as good as one with it. ``false`` asks for nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from qasr.catalogue import Feature, Model
@@ -33,6 +33,9 @@ LONGEST_HIDDEN_WORD: Final = 200
 """Characters."""
 SPEAKERS: Final = range(2, 101)
 """Documented range of ``speaker_count``."""
+
+Wish: TypeAlias = tuple[str, object, Feature | None, bool, str]
+"""A parameter, what was asked of it, what a model must take for it, whether it can be done, and what that is called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +72,9 @@ def parse(
         raise ModelNotServed(f"Model `{call.model}` does not support asynchronous calls on this interface.")
     parameters = call.parameters or wire.TaskParameters()
     is_qwen = model.kind == "qwen-file"
-    language = _language(parameters, model, able.engine)
-    hidden = _hidden(parameters.special_word_filter)
+    codes = [parameters.language, *(parameters.language_hints or ())]
+    language = possible_language(codes, model, able.engine)
+    hidden = hidden_words(parameters.special_word_filter)
     context = _context(call.input, parameters)
     asked = _Asked(call=call, parameters=parameters, hidden=hidden, context=context, language=language)
     for refusal in _refusals(asked, model, able):
@@ -120,13 +124,17 @@ def _channels(given: list[int] | int | None) -> tuple[int, ...]:
     return tuple(channels)
 
 
-def _language(parameters: wire.TaskParameters, model: Model, engine: Capabilities) -> str | None:
-    """The one language that the recording can be in, if there is one.
+def possible_language(codes: Sequence[str | None], model: Model, engine: Capabilities) -> str | None:
+    """The one language that speech can be in by the hints *codes*, if there is one.
 
     Of several hints some models use the first one only; where the loaded engine does not hear that one but another of
     them, none is used, and speech in a language that is not heard fails then with its recording.
+
+    Raises:
+        InvalidParameter: no language of the model's.
+        UnsupportedLanguage: the loaded engine hears none of those that are possible.
     """
-    asked = [parse_language(code) for code in (parameters.language, *(parameters.language_hints or ()))]
+    asked = [parse_language(code) for code in codes]
     hints = list(dict.fromkeys(code for code in asked if code is not None))
     first_only = "first-hint" in model.takes
     for code in hints[:1] if first_only else hints:
@@ -159,7 +167,7 @@ def _refusals(asked: _Asked, model: Model, able: Abilities) -> Iterator[InvalidP
     """What was asked and cannot be done, most telling first."""
     engine, parameters, language = able.engine, asked.parameters, asked.language
     in_time = able.timed is None or (language in able.timed if language else bool(able.timed))
-    options: tuple[tuple[str, object, Feature | None, bool, str], ...] = (
+    options: tuple[Wish, ...] = (
         ("enable_itn", parameters.enable_itn, None, engine.itn, "inverse text normalization"),
         ("text", asked.context, "context", True, "context"),
         ("vocabulary_id", parameters.vocabulary_id, "stored-hotwords", False, "stored vocabularies"),
@@ -177,20 +185,25 @@ def _refusals(asked: _Asked, model: Model, able: Abilities) -> Iterator[InvalidP
         ("audio_event_detection_enabled", parameters.audio_event_detection_enabled, "events", False, "audio events"),
         ("special_word_filter", asked.hidden != HiddenWords(), "word-filter", True, "hidden words"),
     )
-    for name, wanted, feature, can, what in options:
-        if wanted and feature is not None and feature not in model.takes:
-            yield InvalidParameter(f"{name} is not a parameter of model `{asked.call.model}`.", parameter=name)
-        elif wanted and not can:
-            yield UnsupportedOption(
-                f"{name}: the loaded engine {engine.name!r} has no {what}; leave the parameter out, or load an engine "
-                "that has it (QASR_ENGINES__DEFAULT).",
-                parameter=name,
-            )
+    yield from refusals(options, model, asked.call.model, engine)
     count = parameters.speaker_count
     if parameters.diarization_enabled and count is not None and count not in SPEAKERS:
         yield InvalidParameter(
             f"speaker_count must lie within {SPEAKERS[0]} and {SPEAKERS[-1]}.", parameter="speaker_count"
         )
+
+
+def refusals(options: Iterable[Wish], model: Model, name: str, engine: Capabilities) -> Iterator[InvalidParameter]:
+    """What of *options* the model, called *name* by the client, does not take, or *engine* cannot do."""
+    for parameter, wanted, feature, can, what in options:
+        if wanted and feature is not None and feature not in model.takes:
+            yield InvalidParameter(f"{parameter} is not a parameter of model `{name}`.", parameter=parameter)
+        elif wanted and not can:
+            yield UnsupportedOption(
+                f"{parameter}: the loaded engine {engine.name!r} has no {what}; leave the parameter out, or load an "
+                "engine that has it (QASR_ENGINES__DEFAULT).",
+                parameter=parameter,
+            )
 
 
 def _context(given: wire.TaskInput, parameters: wire.TaskParameters) -> str:
@@ -207,8 +220,12 @@ def _turns(context: str | list[str | wire.ContextTurn] | None) -> Iterator[str]:
         yield turn if isinstance(turn, str) else turn.text or turn.content or ""
 
 
-def _hidden(given: str | wire.SpecialWordFilter | None) -> HiddenWords:
-    """``special_word_filter`` is a JSON text in JSON; the object itself is taken too."""
+def hidden_words(given: str | wire.SpecialWordFilter | None) -> HiddenWords:
+    """``special_word_filter`` is a JSON text in JSON; the object itself is taken too.
+
+    Raises:
+        InvalidParameter: it is something else, or holds too many words.
+    """
     if not given:
         return HiddenWords()
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from qasr.catalogue import Model
+from qasr.catalogue import LIVE, Model
 from qasr.domain.audio import RawFormat, Source
 from qasr.domain.errors import InvalidParameter, ModelNotServed, QasrError
 from qasr.domain.options import Hints, RecognitionOptions
@@ -28,7 +28,7 @@ def parse(request: wire.ChatRequest, model: Model, owner: str, deadline_s: float
     Raises:
         InvalidParameter, TooLarge, ModelNotServed.
     """
-    if model.kind in ("qwen-file", "fun-file", "realtime"):
+    if model.kind in ("qwen-file", "fun-file", *LIVE):
         raise ModelNotServed(f"Unsupported model `{request.model}` for OpenAI compatibility mode.")
     if request.stream_options is not None and not request.stream:
         raise InvalidParameter(

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
 
-from qasr.catalogue import Model
+from qasr.catalogue import LIVE, Model
 from qasr.domain.audio import Source
 from qasr.domain.errors import InvalidParameter, ModelNotServed, UnsupportedOption
 from qasr.domain.options import Hints, Hotword, RecognitionOptions
@@ -47,7 +47,7 @@ def parse(form: Form, source: Source, model: Model, owner: str, deadline_s: floa
     Raises:
         InvalidParameter, UnsupportedOption, ModelNotServed.
     """
-    if model.kind == "realtime":
+    if model.kind in LIVE:
         raise ModelNotServed(f"Unsupported model `{model.name}` for audio transcriptions.")
     wanted = _wanted(form)
     prompt = _one(form, "prompt") or ""
