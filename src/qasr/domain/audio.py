@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 SAMPLE_RATE: Final = 16_000
 """Hz. Every engine we know was trained on it; decoding resamples to it."""
+
+LOWEST_RATE_HZ: Final = 4_000
+HIGHEST_RATE_HZ: Final = 192_000
+"""Of sound that we take; what claims 1 Hz grows 16 000-fold when it is resampled."""
 
 Pcm: TypeAlias = npt.NDArray[np.float32]
 """Samples ``[n_samples]`` at ``SAMPLE_RATE``, one channel, within [-1, 1]."""
@@ -69,6 +73,20 @@ class RawFormat:
 
     rate_hz: int
     channels: int = 1
+
+
+LiveCodec: TypeAlias = Literal["pcm", "wav", "mulaw", "alaw", "mp3", "opus", "speex", "aac", "amr"]
+"""What live sound may be coded in. ``pcm`` is signed 16-bit little-endian, ``wav`` PCM alone; ``opus`` and ``speex``
+come in Ogg, ``aac`` in ADTS; ``amr`` is AMR-NB with its file header."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveFormat:
+    """How the bytes of a live session are to be read."""
+
+    codec: LiveCodec
+    rate_hz: int = SAMPLE_RATE
+    """Of ``pcm``, ``mulaw`` and ``alaw``; the others tell their rate themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
