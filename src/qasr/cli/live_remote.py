@@ -24,11 +24,11 @@ LARGEST_FRAME: Final = 1024 * 1024
 _ITEM: Final = "conversation.item.input_audio_transcription."
 
 
-class _Error(msgspec.Struct):
+class _Error(msgspec.Struct, frozen=True):
     message: str = "the server told no reason"
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, frozen=True):
     """The fields that we read, of all kinds of events."""
 
     type: str

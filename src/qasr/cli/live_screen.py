@@ -33,7 +33,16 @@ class Screen:
         self._form = form
         self._as_lines = form is LiveForm.JSON and bool(partials)
         below = form is LiveForm.TXT and partials is not False and sys.stderr.isatty()
-        self._live = Live(console=Console(file=sys.stderr, highlight=False), transient=True) if below else None
+        self._live = (
+            Live(
+                console=Console(file=sys.stderr, highlight=False),
+                transient=True,
+                redirect_stdout=False,  # it would send our text to standard error
+                redirect_stderr=False,
+            )
+            if below
+            else None
+        )
         self.n_failed = 0
 
     def __enter__(self) -> Self:

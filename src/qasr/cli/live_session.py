@@ -63,7 +63,7 @@ class Hearing(Protocol):
         """No more will come."""
         ...
 
-    def events(self) -> AsyncGenerator[LiveEvent]:
+    def events(self) -> AsyncIterator[LiveEvent]:
         """All that is told."""
         ...
 
@@ -72,13 +72,15 @@ def run(wanted: Wanted, place: Place) -> None:
     """Hear to the end. Ends the program with 1 if something could not be heard, with 2 if the order makes no sense."""
     if place.server is not None and not place.server.startswith(("http://", "https://")):
         fail(f"--server needs an address such as http://127.0.0.1:8000, not {one_line(place.server)}")
+    if wanted.source is not None and wanted.source != STDIN and not Path(wanted.source).is_file():
+        fail(f"{one_line(wanted.source)}: there is no such file", FAILED)
     log.set_up(place.log_level or "critical", json_lines=False)
     try:
         options = _options(wanted)
         with tempfile.TemporaryDirectory(prefix="qasr-") as temporary:
-            listening = anyio.CancelScope()
-            work = partial(_hear, wanted, place, options, Path(temporary), listening)
-            n_failed = interruption.run(work, gently=listening.cancel)
+            enough = anyio.Event()
+            work = partial(_hear, wanted, place, options, Path(temporary), enough)
+            n_failed = interruption.run(work, gently=enough.set)
     except (OSError, QasrError, ServerLost, NoSound) as error:
         if isinstance(error, BrokenPipeError):  # whoever read our text has enough of it; typer ends quietly
             raise
@@ -98,26 +100,30 @@ def _options(wanted: Wanted) -> LiveOptions:
     )
 
 
-async def _hear(
-    wanted: Wanted, place: Place, options: LiveOptions, temporary: Path, listening: anyio.CancelScope
-) -> int:
+async def _hear(wanted: Wanted, place: Place, options: LiveOptions, temporary: Path, enough: anyio.Event) -> int:
     """How many utterances failed."""
     with Screen(wanted.form, partials=wanted.partials) as screen:
         async with _session(place, options, temporary) as session, anyio.create_task_group() as group:
-            group.start_soon(_feed, session, wanted, listening)
-            async with aclosing(session.events()) as events:
-                async for event in events:
-                    screen.show(event)
+            group.start_soon(_feed, session, wanted, enough)
+            async for event in session.events():
+                screen.show(event)
             group.cancel_scope.cancel()
         return screen.n_failed
 
 
-async def _feed(session: Hearing, wanted: Wanted, listening: anyio.CancelScope) -> None:
-    """Feed all there is, or until *listening* is cancelled."""
-    with listening:
+async def _feed(session: Hearing, wanted: Wanted, enough: anyio.Event) -> None:
+    """Feed all there is, or until it is *enough*."""
+    async with anyio.create_task_group() as group:
+
+        async def stop() -> None:
+            await enough.wait()
+            group.cancel_scope.cancel()
+
+        group.start_soon(stop)
         async with aclosing(_sound(wanted)) as pieces:
             async for piece in pieces:
                 await session.feed(piece)
+        group.cancel_scope.cancel()
     await session.finish()
 
 

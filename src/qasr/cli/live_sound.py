@@ -20,8 +20,9 @@ import numpy as np
 from anyio.abc import ByteReceiveStream
 
 from qasr.cli.failure import one_line
-from qasr.domain.audio import SAMPLE_RATE, LiveEncoding, LiveFormat, MediaLimits, Pcm
+from qasr.domain.audio import SAMPLE_RATE, LiveCodec, LiveFormat, MediaLimits, Pcm
 from qasr.pipeline.decode import Decoder
+from qasr.pipeline.live_decode import LiveDecoders
 
 PIECE: Final = SAMPLE_RATE // 10
 """Samples of 100 ms."""
@@ -140,14 +141,17 @@ async def _stdin() -> AsyncGenerator[bytes]:
 async def _decoded(chunks: AsyncIterator[bytes], rate_hz: int) -> AsyncGenerator[Pcm]:
     """*chunks* as samples: a wav stream, if they begin like one, or else 16 bits at *rate_hz*."""
     async with AsyncExitStack() as held:
+        decoders = await held.enter_async_context(LiveDecoders(processes=0))  # none of the formats needs any
         stream = None
         async for data in chunks:
             if stream is None:
-                encoding: LiveEncoding = "wav" if data.startswith(b"RIFF") else "pcm"
-                stream = await held.enter_async_context(decoding(LiveFormat(encoding=encoding, rate_hz=rate_hz)))
-            yield await stream.feed(data)
+                codec: LiveCodec = "wav" if data.startswith(b"RIFF") else "pcm"
+                stream = await held.enter_async_context(decoders.open(LiveFormat(codec=codec, rate_hz=rate_hz)))
+            async for pcm in stream.feed(data):
+                yield pcm
         if stream is not None:
-            yield await stream.finish()
+            async for pcm in stream.finish():
+                yield pcm
 
 
 async def _pieces(samples: AsyncIterator[Pcm]) -> AsyncGenerator[Pcm]:
