@@ -9,7 +9,7 @@ from typing import Final
 import uvloop
 from rich.console import Console
 
-from benchmarks import accuracy, front, load, memory, speed, startup, tasks
+from benchmarks import accuracy, front, load, memory, speed, startup, tasks, vad
 from benchmarks.bench import Bench
 from benchmarks.clips import ROOT, corpus, sounds
 from benchmarks.table import Results, Row
@@ -19,6 +19,7 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Bench], Awaitable[list[Row]]]]] = {
     "speed": speed.measure,
     "load": load.measure,
     "front": front.measure,
+    "vad": vad.measure,
     "memory": memory.measure,
     "startup": startup.measure,
 }

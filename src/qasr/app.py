@@ -10,7 +10,6 @@ from typing import Final
 
 import anyio
 import structlog
-from anyio.abc import TaskGroup
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
@@ -31,6 +30,8 @@ from qasr.jobs.workflow import Perform
 from qasr.pipeline.decode import Decoder
 from qasr.pipeline.fetch import Fetcher, FetchPolicy
 from qasr.pipeline.filed import Filed
+from qasr.pipeline.flow import background
+from qasr.pipeline.live import LiveLimits
 from qasr.service import Service
 from qasr.storage.callbacks import Callbacks
 from qasr.storage.database import Database, create_engine
@@ -76,7 +77,7 @@ async def running(settings: Settings, *, with_tasks: bool = False) -> AsyncItera
         max_redirects=settings.fetch.max_redirects,
     )
     async with AsyncExitStack() as stack:
-        group = await stack.enter_async_context(_background())
+        group = await stack.enter_async_context(background())
         engines = EnginesInLoading()
         group.start_soon(
             partial(
@@ -110,6 +111,12 @@ async def running(settings: Settings, *, with_tasks: bool = False) -> AsyncItera
             transcripts=Transcripts(objects),
             spool=spool,
             desk=desk,
+            live=LiveLimits(
+                most_sessions=settings.live.most_sessions,
+                queue_audio_s=settings.live.queue_audio_s,
+                partial_ms=settings.live.partial_ms,
+                session_s=settings.live.session_s,
+            ),
         )
 
 
@@ -137,22 +144,10 @@ async def _tasks(settings: Settings, recordings: Filed, calls: FetchPolicy) -> A
             await Courier(Callbacks(database), tasks, poster, secret=secret).work()
 
     with closing(database):
-        async with _background() as group:
+        async with background() as group:
             group.start_soon(work)
             group.start_soon(call)
             yield desk
-
-
-@asynccontextmanager
-async def _background() -> AsyncIterator[TaskGroup]:
-    """Tasks that last as long as the block. The group's own end never hides that the block itself was cancelled."""
-    group = anyio.create_task_group()
-    await group.__aenter__()
-    try:
-        yield group
-    finally:
-        group.cancel_scope.cancel()
-        await group.__aexit__(None, None, None)
 
 
 async def _do_tasks(settings: Settings, database: Database, work: Work, recordings: Filed, desk: Desk) -> None:

@@ -25,11 +25,13 @@ from qasr.domain.errors import (
     EngineUnavailable,
     InvalidParameter,
     QasrError,
+    QueueFull,
     TooLarge,
     Undecodable,
     UnsupportedLanguage,
     UnsupportedOption,
 )
+from qasr.domain.live import LiveOptions, LiveSession
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.task import Task, TaskId, TaskOrder
 from qasr.domain.transcript import Sentence, Transcript
@@ -39,6 +41,7 @@ from qasr.engines.slots import Lane
 from qasr.jobs.desk import Desk
 from qasr.pipeline.decode import DecodedStream, Decoder
 from qasr.pipeline.fetch import Fetcher
+from qasr.pipeline.live import LiveLimits, live_session
 from qasr.pipeline.recorded import Memory, Turn, transcription
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.tasks import TaskFilter
@@ -122,10 +125,12 @@ class Service:
         transcripts: Transcripts,
         spool: Path,
         desk: Desk | None = None,
+        live: LiveLimits = LiveLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._engines, self._decoder, self._fetcher, self._desk = engines, decoder, fetcher, desk
         self.uploads, self.transcripts, self._spool = uploads, transcripts, spool
         self._seats = anyio.Semaphore(SEATS)
+        self._live, self._n_live = live, 0
 
     @property
     def problem(self) -> str | None:
@@ -199,6 +204,37 @@ class Service:
                 speech_ms=sum(s.end_ms - s.begin_ms for s in sentences),
             )
 
+    @asynccontextmanager
+    async def live(self, options: LiveOptions, *, owner: str) -> AsyncIterator[LiveSession]:
+        """A live session for *owner*, for as long as the block lasts. ``configure`` refuses as this does.
+
+        Raises:
+            EngineUnavailable: no engine is loaded, or not yet.
+            UnsupportedLanguage, UnsupportedOption: the loaded engine cannot do what was asked.
+            QueueFull: there are as many sessions as there may be.
+        """
+        if (problem := self._engines.problem) is not None:
+            raise EngineUnavailable(problem)
+        engines = await self._engines.get()
+        check_live(options, engines.slots.capabilities)
+        if self._n_live >= self._live.most_sessions:
+            raise QueueFull("As many live sessions are open as this server takes; please try again later.")
+        self._n_live += 1
+        theirs: BaseExceptionGroup[BaseException] | None = None
+        try:
+            async with live_session(options, engines, self._live, owner=owner, check=check_live) as session:
+                try:
+                    yield session
+                except BaseExceptionGroup as group:
+                    theirs = group
+                    raise
+        except BaseExceptionGroup as group:
+            if group is theirs:
+                raise
+            raise _single(group) from group
+        finally:
+            self._n_live -= 1
+
     async def submit(self, order: TaskOrder) -> TaskId:
         """Take on a task; once this returns it survives whatever happens to the process.
 
@@ -207,7 +243,7 @@ class Service:
             EngineUnavailable: no engine could be loaded, or this process takes no tasks.
             RateLimited: too many tasks of this owner are unfinished.
         """
-        check_engine(order.options, await self.capabilities())
+        _check_engine(order.options, await self.capabilities())
         return await self._tasks.submit(order)
 
     async def query(self, task_id: str, owner: str | None) -> Task | None:
@@ -327,10 +363,15 @@ def _check_feasible(order: Order, engines: LoadedEngines) -> None:
     language = order.options.hints.language
     if language is not None and order.languages is not None and language not in order.languages:
         raise InvalidParameter(f"Language {language!r} is not supported by this model.", parameter="language")
-    check_engine(order.options, engines.slots.capabilities)
+    _check_engine(order.options, engines.slots.capabilities)
 
 
-def check_engine(options: RecognitionOptions, capabilities: Capabilities) -> None:
+def check_live(options: LiveOptions, capabilities: Capabilities) -> None:
+    """Refuse by name what the loaded engine cannot do with live speech."""
+    _check_engine(RecognitionOptions(hints=options.hints, itn=options.itn, emotion=options.emotion), capabilities)
+
+
+def _check_engine(options: RecognitionOptions, capabilities: Capabilities) -> None:
     """Refuse by name what the loaded engine cannot do, with the remedy."""
     language = options.hints.language
     if language is not None and capabilities.languages is not None and language not in capabilities.languages:

@@ -41,7 +41,7 @@ class Endpointing:
 class LiveOptions:
     """All that decides what a session tells, besides the sound itself."""
 
-    hints: Hints = Hints()
+    hints: Hints = Hints()  # noqa: RUF009 - frozen
     endpointing: Endpointing | None = None
     """None: manual mode; an utterance is what was fed between two commits."""
     word_times: WordTimes = "none"

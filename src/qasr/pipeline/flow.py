@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import anyio
+from anyio.abc import TaskGroup
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,3 +52,17 @@ async def ordered_map(
         group.start_soon(feed)
         yield read()
         group.cancel_scope.cancel()  # the reader left: so do we
+
+
+@asynccontextmanager
+async def background() -> AsyncIterator[TaskGroup]:
+    """Tasks that last as long as the block. The group's own end never hides that the block itself was cancelled, nor
+    why it was left.
+    """
+    group = anyio.create_task_group()
+    await group.__aenter__()
+    try:
+        yield group
+    finally:
+        group.cancel_scope.cancel()
+        await group.__aexit__(None, None, None)

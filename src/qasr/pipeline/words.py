@@ -14,7 +14,8 @@ from qasr.domain.transcript import Word
 _UNSPACED: Final = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Han, kana, iteration marks: one character is one word."""
 
-_PIECE: Final = re.compile(rf"[{_UNSPACED}][^\w\s]*|[^\s{_UNSPACED}]+")
+PIECE: Final = re.compile(rf"[{_UNSPACED}][^\w\s]*|[^\s{_UNSPACED}]+")
+"""A word with the punctuation behind it, or punctuation alone."""
 _SENTENCE_END: Final = re.compile(r"[.!?…。！？][\"'”’)\]]*$")
 _ABBREVIATIONS: Final = frozenset(
     ["mr.", "mrs.", "ms.", "dr.", "st.", "prof.", "jr.", "sr.", "vs.", "no.", "e.g.", "i.e.", "etc."]
@@ -24,7 +25,7 @@ _ABBREVIATIONS: Final = frozenset(
 def split_words(text: str) -> list[tuple[str, str]]:
     """Words of *text* as ``(word, punctuation behind it)``; a piece that is only punctuation joins the word before."""
     words: list[tuple[str, str]] = []
-    for piece in _PIECE.findall(text):
+    for piece in PIECE.findall(text):
         end = len(piece)
         while end and unicodedata.category(piece[end - 1])[0] in "PS":
             end -= 1
@@ -40,7 +41,7 @@ def split_sentences(text: str) -> list[str]:
     """Sentences of *text*, in order; their words are the words of *text*."""
     sentences: list[str] = []
     start = 0
-    for piece in _PIECE.finditer(text):
+    for piece in PIECE.finditer(text):
         if _SENTENCE_END.search(piece.group()) and piece.group().lower() not in _ABBREVIATIONS:
             sentences.append(text[start : piece.end()].strip())
             start = piece.end()
