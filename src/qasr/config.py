@@ -120,6 +120,8 @@ class Live(_Section):
     """Sessions at once; more are told to come later."""
     queue_audio_s: float = Field(default=30.0, gt=0)
     """Seconds of sound that a session may hold and has not heard yet; beyond it the client is slowed down."""
+    decoders: int = Field(default=1, ge=1)
+    """Processes that decode compressed sound, 64 streams each; PCM, WAV and G.711 need none."""
     partial_ms: int = Field(default=400, ge=100)
     """New sound after which what is being said is told again."""
     session_s: float = Field(default=7200.0, gt=0)

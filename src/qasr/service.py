@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias, assert_never
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from qasr.domain.audio import BytesSource, FileSource, MediaLimits, RawFormat, Source, UrlSource
+from qasr.domain.audio import BytesSource, FileSource, LiveFormat, MediaLimits, RawFormat, Source, UrlSource
 from qasr.domain.errors import (
     DeadlineExceeded,
     EngineFailed,
@@ -42,6 +42,7 @@ from qasr.jobs.desk import Desk
 from qasr.pipeline.decode import DecodedStream, Decoder
 from qasr.pipeline.fetch import Fetcher
 from qasr.pipeline.live import LiveLimits, live_session
+from qasr.pipeline.live_decode import LiveDecoders, LiveStream
 from qasr.pipeline.recorded import Memory, Turn, transcription
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.tasks import TaskFilter
@@ -125,9 +126,10 @@ class Service:
         transcripts: Transcripts,
         spool: Path,
         desk: Desk | None = None,
+        sounds: LiveDecoders | None = None,
         live: LiveLimits = LiveLimits(),  # noqa: B008 - frozen
     ) -> None:
-        self._engines, self._decoder, self._fetcher, self._desk = engines, decoder, fetcher, desk
+        self._engines, self._decoder, self._fetcher, self._desk, self._sounds = engines, decoder, fetcher, desk, sounds
         self.uploads, self.transcripts, self._spool = uploads, transcripts, spool
         self._seats = anyio.Semaphore(SEATS)
         self._live, self._n_live = live, 0
@@ -234,6 +236,17 @@ class Service:
             raise _single(group) from group
         finally:
             self._n_live -= 1
+
+    def live_sound(self, form: LiveFormat) -> AbstractAsyncContextManager[LiveStream]:
+        """What turns the bytes of a live client into samples, for as long as the block lasts.
+
+        Raises:
+            EngineUnavailable: this process decodes no live sound.
+            InvalidParameter, QueueFull: as ``LiveDecoders.open``.
+        """
+        if self._sounds is None:
+            raise EngineUnavailable("This process takes no live sound.")
+        return self._sounds.open(form)
 
     async def submit(self, order: TaskOrder) -> TaskId:
         """Take on a task; once this returns it survives whatever happens to the process.
