@@ -171,7 +171,7 @@ def test_recorded_task_from_beginning_to_end() -> None:
 
     opening, start = frames(begun)
     assert isinstance(opening, Open)
-    assert LiveFormat(encoding="wav", rate_hz=16_000) == opening.format
+    assert LiveFormat(codec="wav", rate_hz=16_000) == opening.format
     assert {
         "header": {"task_id": ID, "event": "task-started", "attributes": {"x-qasr-engine": "english"}},
         "payload": {},
@@ -560,7 +560,7 @@ def test_formats(encoding: str) -> None:
     action = dialogue().receive(run(parameters={"format": encoding, "sample_rate": 16_000}))[0]
 
     assert isinstance(action, Open)
-    assert encoding.lower() == action.format.encoding
+    assert encoding.lower() == action.format.codec
 
 
 def test_sentence_ends() -> None:

@@ -10,6 +10,10 @@ import numpy.typing as npt
 SAMPLE_RATE: Final = 16_000
 """Hz. Every engine we know was trained on it; decoding resamples to it."""
 
+LOWEST_RATE_HZ: Final = 4_000
+HIGHEST_RATE_HZ: Final = 192_000
+"""Of sound that we take; what claims 1 Hz grows 16 000-fold when it is resampled."""
+
 Pcm: TypeAlias = npt.NDArray[np.float32]
 """Samples ``[n_samples]`` at ``SAMPLE_RATE``, one channel, within [-1, 1]."""
 
@@ -71,16 +75,18 @@ class RawFormat:
     channels: int = 1
 
 
-LiveEncoding: TypeAlias = Literal["pcm", "wav", "mp3", "opus", "speex", "aac", "amr", "ulaw", "alaw"]
-"""How a live client encodes its sound; ``opus`` and ``speex`` in Ogg, ``amr`` narrow band."""
+LiveCodec: TypeAlias = Literal["pcm", "wav", "mulaw", "alaw", "mp3", "opus", "speex", "aac", "amr"]
+"""What live sound may be coded in. ``pcm`` is signed 16-bit little-endian, ``wav`` PCM alone; ``opus`` and ``speex``
+come in Ogg, ``aac`` in ADTS; ``amr`` is AMR-NB with its file header."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveFormat:
-    """What a live client says about the sound that it is going to send; one channel."""
+    """How the bytes of a live session are to be read."""
 
-    encoding: LiveEncoding
-    rate_hz: int
+    codec: LiveCodec
+    rate_hz: int = SAMPLE_RATE
+    """Of ``pcm``, ``mulaw`` and ``alaw``; the others tell their rate themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 from qasr.domain.audio import Pcm, Segment
 from qasr.domain.options import Hints
 from qasr.domain.transcript import Hypothesis, Word
@@ -113,6 +116,30 @@ class StreamingRecognizer(Recognizer, Protocol):
         ...
 
 
+class VadChannel(Protocol):
+    """Voice activity along the sound of one live session; fed in order, by one task."""
+
+    async def feed(self, pcm: Pcm) -> npt.NDArray[np.float32]:
+        """Probabilities of the windows that *pcm* completes, ``[n_windows]`` within [0, 1]; other blocks, same answers.
+
+        Raises:
+            EngineError: the channel has ended.
+        """
+        ...
+
+    async def finish(self) -> npt.NDArray[np.float32]:
+        """That of the last, incomplete window; nothing if none is open. Raises as ``feed`` does."""
+        ...
+
+
+class LiveVad(Protocol):
+    """Voice activity of live sessions."""
+
+    def start(self) -> VadChannel:
+        """A fresh channel, for the first sound of a session."""
+        ...
+
+
 class Aligner(Protocol):
     """Finds the times of known words."""
 
@@ -136,10 +163,12 @@ __all__ = [
     "Aligner",
     "Capabilities",
     "EngineFactory",
+    "LiveVad",
     "Recognizer",
     "RecognizerStream",
     "Request",
     "StreamText",
     "StreamingRecognizer",
+    "VadChannel",
     "Word",
 ]

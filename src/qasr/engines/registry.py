@@ -16,9 +16,10 @@ import anyio
 import structlog
 
 from qasr.domain.errors import EngineUnavailable
-from qasr.engines.base import Aligner, EngineFactory, Recognizer
+from qasr.engines.base import Aligner, EngineFactory, LiveVad, Recognizer
 from qasr.engines.silero_vad import SileroVad
 from qasr.engines.slots import EngineSlots
+from qasr.engines.vad_batcher import VadBatcher
 
 GROUP: Final = "qasr.engines"
 AUTO: Final = "auto"
@@ -34,6 +35,7 @@ class LoadedEngines:
 
     slots: EngineSlots
     vad: SileroVad
+    live_vad: LiveVad
     aligner: Aligner | None
 
     @property
@@ -67,7 +69,8 @@ async def loaded(
         recognizer = await _first_that_loads(stack, default, settings)
         aligner = await _aligner(stack, recognizer, aligners)
         slots = await stack.enter_async_context(EngineSlots(recognizer, queue_audio_s=queue_audio_s))
-        yield LoadedEngines(slots, await vad, aligner)
+        batcher = await stack.enter_async_context(VadBatcher(await vad))
+        yield LoadedEngines(slots, await vad, batcher, aligner)
 
 
 async def _first_that_loads(

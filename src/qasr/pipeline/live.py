@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -30,9 +30,8 @@ from qasr.domain.errors import EngineError, EngineFailed, QasrError, TooLong, Wr
 from qasr.domain.live import LiveEvent, LiveOptions, LiveSession, Partial, SpeechStarted, SpeechStopped
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.transcript import Sentence
-from qasr.engines.base import Capabilities, Request
+from qasr.engines.base import Capabilities, Request, VadChannel
 from qasr.engines.registry import LoadedEngines
-from qasr.engines.silero_vad import WINDOW, Probabilities, SileroVad
 from qasr.engines.slots import Lane
 from qasr.pipeline.divide import Committed, Completed, Detected, Divider, Grown, Opened
 from qasr.pipeline.flow import background
@@ -62,37 +61,6 @@ class LiveLimits:
     """New sound after which a partial is worth its while."""
     session_s: float = 7200.0
     """Sound of one session in all."""
-
-
-class VadChannel(Protocol):
-    """Voice activity along the sound of one session."""
-
-    async def feed(self, pcm: Pcm) -> Probabilities:
-        """Probabilities of the windows that *pcm* completes."""
-        ...
-
-    async def finish(self) -> Probabilities:
-        """That of the last, incomplete window; nothing if none is open."""
-        ...
-
-
-class OwnVad:
-    """Voice activity of one session, by calls of its own; window by window, so that blocks do not matter."""
-
-    def __init__(self, vad: SileroVad) -> None:
-        self._state = vad.start()
-        self._n_fed = 0
-
-    async def feed(self, pcm: Pcm) -> Probabilities:
-        """Probabilities of the windows that *pcm* completes."""
-        missing = -self._n_fed % WINDOW
-        self._n_fed += len(pcm)
-        blocks = [pcm[:missing], *(pcm[first : first + WINDOW] for first in range(missing, len(pcm), WINDOW))]
-        return np.concatenate([self._state.feed(block) for block in blocks])
-
-    async def finish(self) -> Probabilities:
-        """That of the last, incomplete window."""
-        return self._state.finish()
 
 
 Check: TypeAlias = Callable[[LiveOptions, Capabilities], None]
@@ -362,7 +330,7 @@ class _Session:
         return self._n_numbered
 
     def _new_vad(self) -> VadChannel:
-        return OwnVad(self._engines.vad)
+        return self._engines.live_vad.start()
 
     def _new_divider(self) -> Divider:
         found = self._options.endpointing
@@ -447,6 +415,8 @@ class _Session:
                 guess = await guesser.hear(segment)
             except EngineError as error:  # the final will tell, or the next partial
                 log.info("live_partial_failed", engine=self.engine, reason=str(error))
+            except Exception:  # an engine's own bug
+                log.exception("live_partial_failed", engine=self.engine)
             else:
                 if not scope.cancel_called:
                     utterance.settle()

@@ -25,7 +25,7 @@ import av.logging
 import msgspec
 import numpy as np
 
-from qasr.domain.audio import SAMPLE_RATE, MediaInfo, Pcm, RawFormat, to_ms
+from qasr.domain.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, SAMPLE_RATE, MediaInfo, Pcm, RawFormat, to_ms
 from qasr.pipeline.decode import Block, Found, Job, Pcm2
 from qasr.workers.child import Answer, Cancelled, Refusal
 
@@ -52,9 +52,6 @@ OPTIONS: Final = {
     "max_probe_packets": "4",  # 16-bit wav would be searched for DTS, which we do not read: 20 ms a file
 }
 
-LOWEST_RATE_HZ: Final = 4_000
-HIGHEST_RATE_HZ: Final = 192_000
-"""A file that claims 1 Hz grows 16 000-fold when it is resampled."""
 MOST_CHANNELS: Final = 8
 STEREO: Final = 2
 CANCELED: Final = 0.003
@@ -84,7 +81,7 @@ def factory(_config: Mapping[str, object]) -> "_Media":
     os.environ.clear()
     sys.dont_write_bytecode = True
     av.logging.set_level(None)
-    _confine()
+    confine()
     return _Media()
 
 
@@ -94,11 +91,11 @@ class _Media:
 
     def handle(self, _method: str, body: msgspec.Raw, _payload: bytes, cancelled: Cancelled) -> Iterator[Answer]:
         job = msgspec.msgpack.decode(body, type=Job)
-        _grant_cpu(job.cpu_s)
+        grant_cpu(job.cpu_s)
         return _decode(job, cancelled)
 
 
-def _confine() -> None:
+def confine() -> None:
     """Limits that hold for the life of the process; it cannot raise them again."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -108,7 +105,7 @@ def _confine() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
 
 
-def _grant_cpu(seconds: float) -> None:
+def grant_cpu(seconds: float) -> None:
     """*seconds* more from now on; the kernel ends the process when they are used up."""
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + seconds), hard))
@@ -116,7 +113,7 @@ def _grant_cpu(seconds: float) -> None:
 
 def _decode(job: Job, cancelled: Cancelled) -> Iterator[Answer]:
     """``Found``, then ``Block`` after ``Block``."""
-    sound = _Sound(job)
+    sound = Sound(channels=job.channels, max_ms=job.max_ms)
     damaged = n_sent = 0
     found = False
     with _opened(job) as container:
@@ -260,11 +257,11 @@ class _Packets:
                 return
 
 
-class _Sound:
+class Sound:
     """Frames of any kind in, 16 kHz out; counts what it gives against the limit."""
 
-    def __init__(self, job: Job) -> None:
-        self._channels, self._max_ms = job.channels, job.max_ms
+    def __init__(self, *, channels: tuple[int, ...] | None, max_ms: int) -> None:
+        self._channels, self._max_ms = channels, max_ms
         self._resampler: _Resampler | None = None
         self._waiting: list[Pcm2] = []
         self._n_total = 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from qasr.catalogue import Catalogue
 from qasr.faces.dashscope.results import ResultLinks
 from qasr.faces.http import Bodies, Keys
+from qasr.faces.sockets import LiveContext
 from qasr.service import Service
 
 
@@ -22,3 +23,4 @@ class Context:
     external_url: str | None
     answer_s: float
     spool: Path
+    live: LiveContext

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from qasr.catalogue import LiveTraits, Model
-from qasr.domain.audio import LiveEncoding, LiveFormat
+from qasr.domain.audio import LiveCodec, LiveFormat
 from qasr.domain.errors import InvalidParameter, ModelNotServed
 from qasr.domain.live import Endpointing, LiveOptions
 from qasr.domain.options import HiddenWords, Hints
@@ -19,7 +19,7 @@ from qasr.faces.dashscope import inference_wire as wire
 from qasr.faces.dashscope.generation import instant_hotwords
 from qasr.faces.dashscope.submission import Abilities, Wish, hidden_words, possible_language, refusals
 
-ENCODINGS: Final[tuple[LiveEncoding, ...]] = ("pcm", "wav", "mp3", "opus", "speex", "aac", "amr")
+CODECS: Final[tuple[LiveCodec, ...]] = ("pcm", "wav", "mp3", "opus", "speex", "aac", "amr")
 RATES_HZ: Final = range(4_000, 192_001)
 SILENCES_MS: Final = range(200, 6_001)
 """Documented range of ``max_sentence_silence``."""
@@ -158,10 +158,10 @@ def _format(parameters: wire.Parameters, model: Model, traits: LiveTraits) -> Li
         raise missing("payload.parameters.format")
     if parameters.sample_rate is None:
         raise missing("payload.parameters.sample_rate")
-    encoding = next((known for known in ENCODINGS if known == parameters.format.lower()), None)
+    encoding = next((known for known in CODECS if known == parameters.format.lower()), None)
     if encoding is None:
         raise InvalidParameter(
-            f"Format {parameters.format[:20]!r} is not supported; supported are {', '.join(ENCODINGS)}.",
+            f"Format {parameters.format[:20]!r} is not supported; supported are {', '.join(CODECS)}.",
             parameter="format",
         )
     rate_hz = parameters.sample_rate
@@ -173,7 +173,7 @@ def _format(parameters: wire.Parameters, model: Model, traits: LiveTraits) -> Li
         raise InvalidParameter(
             f"Model `{model.name}` takes a sample_rate of {traits.rate_hz} Hz, not {rate_hz}.", parameter="sample_rate"
         )
-    return LiveFormat(encoding=encoding, rate_hz=rate_hz)
+    return LiveFormat(codec=encoding, rate_hz=rate_hz)
 
 
 def _language(parameters: wire.Parameters, model: Model, able: Abilities) -> str | None:
