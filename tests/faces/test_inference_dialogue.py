@@ -655,6 +655,14 @@ def test_instant_hotwords() -> None:
 
     assert (Hotword(text="Alibaba", weight=4),) == opened(ABLE, **asked).hints.hotwords
     assert "no hotwords" in refusal(dialogue().receive(run(**asked)))[1]
+    for words, why in (
+        ({f"w{i}": 1 for i in range(2001)}, "more than 2000 words"),
+        ({f"w{i}": 50 for i in range(51)}, "more than 50 words of weight 50"),
+        ({"w": 6}, "weights"),
+    ):
+        assert (
+            why in refusal(dialogue(ABLE).receive(run(model=asked["model"], parameters=PCM | {"vocabulary": words})))[1]
+        )
 
 
 def test_context() -> None:
