@@ -305,6 +305,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "qwen-file": "DashScope file tasks (`result`), audio transcriptions",
     "fun-file": "DashScope file tasks (`results`), audio transcriptions",
     "realtime": "live: not yet",
+    "openai-live": "live: not yet",
     "fun-live": "live tasks (`sentence`)",
     "gummy-live": "live tasks (`transcription`)",
 }

@@ -19,7 +19,7 @@ from qasr.domain.errors import InvalidParameter
 from qasr.engines.registry import AUTO, EnginesInLoading, installed
 from qasr.faces import dashscope, health, openai, openapi
 from qasr.faces.http import Bodies, Keys, ReadToTheEnd, RequestIds, TrailingSlashes, sleep_until_cancelled
-from qasr.faces.sockets import Limits, Sockets
+from qasr.faces.sockets import Ears, Limits, LiveContext, Sockets
 from qasr.faces.unknown import handlers
 from qasr.jobs.dbos import durable
 from qasr.jobs.desk import GRACE_S, Desk
@@ -32,6 +32,7 @@ from qasr.pipeline.fetch import Fetcher, FetchPolicy
 from qasr.pipeline.filed import Filed
 from qasr.pipeline.flow import background
 from qasr.pipeline.live import LiveLimits
+from qasr.pipeline.live_decode import LiveDecoders
 from qasr.service import Service
 from qasr.storage.callbacks import Callbacks
 from qasr.storage.database import Database, create_engine
@@ -50,12 +51,12 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, with_tasks: bool = False) -> AsyncIterator[Service]:
+async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator[Service]:
     """The service, for as long as the block lasts. Engines load beside it; ``service.problem`` tells how far.
 
     Args:
         settings: all of them.
-        with_tasks: take on and do tasks, too; needs the data directory for itself.
+        serving: take on and do tasks, and decode live sound; needs the data directory for itself.
     """
     spool = settings.data_dir / "spool"
     shutil.rmtree(spool, ignore_errors=True)  # left over from a crash: nobody can ask for it any more
@@ -93,7 +94,7 @@ async def running(settings: Settings, *, with_tasks: bool = False) -> AsyncItera
         decoder = await stack.enter_async_context(Decoder(processes=processes))
         fetcher = await stack.enter_async_context(Fetcher(fetch))
         desk = None
-        if with_tasks:
+        if serving:
             recordings = Filed(
                 objects=objects,
                 engines=engines,
@@ -103,6 +104,9 @@ async def running(settings: Settings, *, with_tasks: bool = False) -> AsyncItera
                 folder=settings.data_dir / "fetching",
             )
             desk = await stack.enter_async_context(_tasks(settings, recordings, fetch))
+        sounds = None
+        if serving:
+            sounds = await stack.enter_async_context(LiveDecoders(processes=settings.live.decoders))
         yield Service(
             engines=engines,
             decoder=decoder,
@@ -111,6 +115,7 @@ async def running(settings: Settings, *, with_tasks: bool = False) -> AsyncItera
             transcripts=Transcripts(objects),
             spool=spool,
             desk=desk,
+            sounds=sounds,
             live=LiveLimits(
                 most_sessions=settings.live.most_sessions,
                 queue_audio_s=settings.live.queue_audio_s,
@@ -199,13 +204,19 @@ def build(settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with running(settings, with_tasks=True) as service:
+        async with running(settings, serving=True) as service:
             holder[:] = [service]  # kept after the end: who still asks is told that nothing can be served
             yield
 
     def service() -> Service:
         return holder[0]
 
+    live = LiveContext(
+        sockets=sockets,
+        ears=lambda: Ears(live=service().live, decode=service().live_sound),
+        session_s=settings.live.session_s,
+        idle_s=settings.live.idle_s,
+    )
     context = dashscope.Context(
         service=service,
         catalogue=names,
@@ -217,6 +228,10 @@ def build(settings: Settings) -> Starlette:
         external_url=settings.server.external_url,
         answer_s=settings.server.answer_s,
         spool=settings.data_dir / "spool",
+        live=live,
+        patience=dashscope.Patience(
+            data_s=settings.live.no_data_s, speech_s=settings.live.silence_s, task_s=settings.live.idle_s
+        ),
     )
     routes: list[BaseRoute] = [
         *health.routes(service),
@@ -229,6 +244,7 @@ def build(settings: Settings) -> Starlette:
                 bodies=bodies,
                 answer_s=settings.server.answer_s,
                 spool=settings.data_dir / "spool",
+                live=live,
             )
         ),
         *openapi.routes(),

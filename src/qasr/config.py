@@ -113,6 +113,29 @@ class Engines(_Section):
     """Processes that find word times."""
 
 
+class Live(_Section):
+    """Speech that is heard while it is spoken."""
+
+    most_sessions: int = Field(default=256, ge=1)
+    """Sessions at once; more are told to come later."""
+    queue_audio_s: float = Field(default=30.0, gt=0)
+    """Seconds of sound that a session may hold and has not heard yet; beyond it the client is slowed down."""
+    decoders: int = Field(default=1, ge=1)
+    """Processes that decode compressed sound, 64 streams each; PCM, WAV and G.711 need none."""
+    partial_ms: int = Field(default=400, ge=100)
+    """New sound after which what is being said is told again."""
+    session_s: float = Field(default=7200.0, gt=0)
+    """Seconds, of time and of sound, after which a session is ended (the documented 120 minutes)."""
+    idle_s: float = Field(default=60.0, gt=0)
+    """A DashScope session that gets no frame for so long is closed."""
+    no_data_s: float = Field(default=23.0, gt=0)
+    """A task of DashScope's task protocol that gets no frame for so long fails."""
+    silence_s: float = Field(default=60.0, gt=0)
+    """The same where nobody speaks for so long, unless the client asked for heartbeats."""
+    stalled_s: float = Field(default=30.0, gt=0)
+    """A client that does not read what it is sent is cut off after so long."""
+
+
 class Moonshine(_Section):
     """The embedded English engine."""
 
@@ -132,27 +155,6 @@ class Scripted(_Section):
     """Segments that begin at or after this moment fail, each time; 0: none does. For tests."""
     word_ms: int = Field(default=0, ge=0)
     """Hear live speech by streams of its own, a word per so many milliseconds; 0: it offers no streams."""
-
-
-class Live(_Section):
-    """Speech that is heard while it is spoken."""
-
-    most_sessions: int = Field(default=256, ge=1)
-    """Sessions at once; more are told to come later."""
-    queue_audio_s: float = Field(default=30.0, gt=0)
-    """Seconds of sound that a session may hold and has not heard yet; beyond it the client is slowed down."""
-    partial_ms: int = Field(default=400, ge=100)
-    """New sound after which what is being said is told again."""
-    session_s: float = Field(default=7200.0, gt=0)
-    """Seconds of sound after which a session is ended (the documented 120 minutes)."""
-    idle_s: float = Field(default=60.0, gt=0)
-    """A DashScope session that gets no frame for so long is closed."""
-    no_data_s: float = Field(default=23.0, gt=0)
-    """A task of DashScope's task protocol that gets no frame for so long fails."""
-    silence_s: float = Field(default=60.0, gt=0)
-    """The same where nobody speaks for so long, unless the client asked for heartbeats."""
-    stalled_s: float = Field(default=30.0, gt=0)
-    """A client that does not read what it is sent is cut off after so long."""
 
 
 class Database(_Section):
@@ -211,9 +213,9 @@ class Settings(BaseSettings):
     store: Store = Store()
     uploads: Uploads = Uploads()
     engines: Engines = Engines()
+    live: Live = Live()
     moonshine: Moonshine = Moonshine()
     scripted: Scripted = Scripted()
-    live: Live = Live()
     database: Database = Database()
     jobs: Jobs = Jobs()
     webhook: Webhook = Webhook()

@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias, assert_never
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from qasr.domain.audio import BytesSource, FileSource, MediaLimits, RawFormat, Source, UrlSource
+from qasr.domain.audio import BytesSource, FileSource, LiveFormat, MediaLimits, RawFormat, Source, UrlSource
 from qasr.domain.errors import (
     DeadlineExceeded,
     EngineFailed,
@@ -42,6 +42,7 @@ from qasr.jobs.desk import Desk
 from qasr.pipeline.decode import DecodedStream, Decoder
 from qasr.pipeline.fetch import Fetcher
 from qasr.pipeline.live import LiveLimits, live_session
+from qasr.pipeline.live_decode import LiveDecoders, LiveStream
 from qasr.pipeline.recorded import Memory, Turn, transcription
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.tasks import TaskFilter
@@ -125,9 +126,10 @@ class Service:
         transcripts: Transcripts,
         spool: Path,
         desk: Desk | None = None,
+        sounds: LiveDecoders | None = None,
         live: LiveLimits = LiveLimits(),  # noqa: B008 - frozen
     ) -> None:
-        self._engines, self._decoder, self._fetcher, self._desk = engines, decoder, fetcher, desk
+        self._engines, self._decoder, self._fetcher, self._desk, self._sounds = engines, decoder, fetcher, desk, sounds
         self.uploads, self.transcripts, self._spool = uploads, transcripts, spool
         self._seats = anyio.Semaphore(SEATS)
         self._live, self._n_live = live, 0
@@ -216,13 +218,13 @@ class Service:
         if (problem := self._engines.problem) is not None:
             raise EngineUnavailable(problem)
         engines = await self._engines.get()
-        _check_live(options, engines.slots.capabilities)
+        check_live(options, engines.slots.capabilities)
         if self._n_live >= self._live.most_sessions:
             raise QueueFull("As many live sessions are open as this server takes; please try again later.")
         self._n_live += 1
         theirs: BaseExceptionGroup[BaseException] | None = None
         try:
-            async with live_session(options, engines, self._live, owner=owner, check=_check_live) as session:
+            async with live_session(options, engines, self._live, owner=owner, check=check_live) as session:
                 try:
                     yield session
                 except BaseExceptionGroup as group:
@@ -235,6 +237,17 @@ class Service:
         finally:
             self._n_live -= 1
 
+    def live_sound(self, form: LiveFormat) -> AbstractAsyncContextManager[LiveStream]:
+        """What turns the bytes of a live client into samples, for as long as the block lasts.
+
+        Raises:
+            EngineUnavailable: this process decodes no live sound.
+            InvalidParameter, QueueFull: as ``LiveDecoders.open``.
+        """
+        if self._sounds is None:
+            raise EngineUnavailable("This process takes no live sound.")
+        return self._sounds.open(form)
+
     async def submit(self, order: TaskOrder) -> TaskId:
         """Take on a task; once this returns it survives whatever happens to the process.
 
@@ -243,7 +256,7 @@ class Service:
             EngineUnavailable: no engine could be loaded, or this process takes no tasks.
             RateLimited: too many tasks of this owner are unfinished.
         """
-        check_engine(order.options, await self.capabilities())
+        _check_engine(order.options, await self.capabilities())
         return await self._tasks.submit(order)
 
     async def query(self, task_id: str, owner: str | None) -> Task | None:
@@ -363,15 +376,15 @@ def _check_feasible(order: Order, engines: LoadedEngines) -> None:
     language = order.options.hints.language
     if language is not None and order.languages is not None and language not in order.languages:
         raise InvalidParameter(f"Language {language!r} is not supported by this model.", parameter="language")
-    check_engine(order.options, engines.slots.capabilities)
+    _check_engine(order.options, engines.slots.capabilities)
 
 
-def _check_live(options: LiveOptions, capabilities: Capabilities) -> None:
+def check_live(options: LiveOptions, capabilities: Capabilities) -> None:
     """Refuse by name what the loaded engine cannot do with live speech."""
-    check_engine(RecognitionOptions(hints=options.hints, itn=options.itn, emotion=options.emotion), capabilities)
+    _check_engine(RecognitionOptions(hints=options.hints, itn=options.itn, emotion=options.emotion), capabilities)
 
 
-def check_engine(options: RecognitionOptions, capabilities: Capabilities) -> None:
+def _check_engine(options: RecognitionOptions, capabilities: Capabilities) -> None:
     """Refuse by name what the loaded engine cannot do, with the remedy."""
     language = options.hints.language
     if language is not None and capabilities.languages is not None and language not in capabilities.languages:

@@ -1,6 +1,8 @@
 """The engine that hears nothing, by the promises that tests and demonstrations build on."""
 
 import time
+from dataclasses import replace
+from itertools import pairwise
 
 import anyio
 import numpy as np
@@ -58,6 +60,20 @@ async def test_it_hears_any_language(asked: str | None, told: str) -> None:
         assert told == heard.language
 
 
+@pytest.mark.parametrize("text", ["", "Every good boy deserves fudge and more.", "今天天气不错。"])
+async def test_of_a_growing_segment_more_and_more_is_heard(text: str) -> None:
+    """A longer beginning goes on where a shorter one ended, and the whole goes on from the last."""
+    async with factory({"text": text}) as engine:
+        growing = [replace(request_at(2_000, seconds / 10), is_open=True) for seconds in range(1, 40)]
+        heard = [one.text for one in await engine.recognize(growing)]
+        (whole,) = await engine.recognize([request_at(2_000, 4)])
+
+    assert "" == heard[0]
+    assert len(set(heard)) >= 6
+    assert all(after.startswith(before) for before, after in pairwise(heard))
+    assert whole.text.startswith(heard[-1])
+
+
 async def test_slots_and_batch_are_what_it_claims() -> None:
     """Schedulers can be tested against any shape of engine."""
     async with factory({"slots": "2", "batch": "3"}) as engine:
@@ -80,7 +96,9 @@ async def test_latency_is_per_call_and_ends_with_it() -> None:
     assert left_s < 0.19
 
 
-@pytest.mark.parametrize("settings", [{"latency_ms": "-1"}, {"slots": "0"}, {"batch": "0"}, {"latency_ms": "soon"}])
+@pytest.mark.parametrize(
+    "settings", [{"latency_ms": "-1"}, {"slots": "0"}, {"batch": "0"}, {"latency_ms": "soon"}, {"word_ms": "0"}]
+)
 async def test_nonsense_settings_are_refused(settings: dict[str, str]) -> None:
     """A mistyped setting is told at the start, not found by waiting."""
     with pytest.raises(ValueError, match=r"scripted|convert"):

@@ -85,6 +85,38 @@ async def test_files_are_served_beside_a_steady_stream_of_urgent_work() -> None:
     assert order.index("file2") < 35
 
 
+async def test_partials_wait_for_all_finals() -> None:
+    """What will be heard again goes behind what is heard once, however much of that there is; files are not starved."""
+    engine = Gated()
+    async with EngineSlots(engine, queue_audio_s=100) as slots, anyio.create_task_group() as group:
+        for name, lane in (("busy", Lane.SYNC), ("partial", Lane.PARTIAL), ("file", Lane.FILE)):
+            group.start_soon(partial(slots.recognize, request(name), lane=lane, owner="a"))
+            await settle()
+        for i in range(200):
+            group.start_soon(partial(slots.recognize, request(f"final{i}"), lane=Lane.LIVE, owner="b"))
+        await settle()
+
+        assert slots.has_waiting(Lane.LIVE)
+        engine.gate.set()
+
+    order = [name for call in engine.calls for name in call]
+    assert order.index("file") < order.index("partial")
+    assert max(order.index(f"final{i}") for i in range(200)) < order.index("partial")
+
+
+async def test_live_speech_is_never_refused() -> None:
+    """A live session bounds what it holds itself: a final that found the queue full would be lost."""
+    engine = Gated()
+    async with EngineSlots(engine, queue_audio_s=2) as slots, anyio.create_task_group() as group:
+        for lane in (Lane.LIVE, Lane.PARTIAL):
+            for i in range(5):
+                group.start_soon(partial(slots.recognize, request(str(i)), lane=lane, owner="a"))
+        await settle()
+        engine.gate.set()
+
+    assert 10 == sum(len(call) for call in engine.calls)
+
+
 async def test_owners_take_turns() -> None:
     """A key with much waiting does not delay a key with little."""
     engine = Gated()

@@ -171,7 +171,7 @@ def test_recorded_task_from_beginning_to_end() -> None:
 
     opening, start = frames(begun)
     assert isinstance(opening, Open)
-    assert LiveFormat(encoding="wav", rate_hz=16_000) == opening.format
+    assert LiveFormat(codec="wav", rate_hz=16_000) == opening.format
     assert {
         "header": {"task_id": ID, "event": "task-started", "attributes": {"x-qasr-engine": "english"}},
         "payload": {},
@@ -560,7 +560,7 @@ def test_formats(encoding: str) -> None:
     action = dialogue().receive(run(parameters={"format": encoding, "sample_rate": 16_000}))[0]
 
     assert isinstance(action, Open)
-    assert encoding.lower() == action.format.encoding
+    assert encoding.lower() == action.format.codec
 
 
 def test_sentence_ends() -> None:
@@ -655,6 +655,14 @@ def test_instant_hotwords() -> None:
 
     assert (Hotword(text="Alibaba", weight=4),) == opened(ABLE, **asked).hints.hotwords
     assert "no hotwords" in refusal(dialogue().receive(run(**asked)))[1]
+    for words, why in (
+        ({f"w{i}": 1 for i in range(2001)}, "more than 2000 words"),
+        ({f"w{i}": 50 for i in range(51)}, "more than 50 words of weight 50"),
+        ({"w": 6}, "weights"),
+    ):
+        assert (
+            why in refusal(dialogue(ABLE).receive(run(model=asked["model"], parameters=PCM | {"vocabulary": words})))[1]
+        )
 
 
 def test_context() -> None:

@@ -26,16 +26,15 @@ from msgspec import UNSET, Struct
 
 from qasr.catalogue import Model
 from qasr.domain.audio import LiveFormat
-from qasr.domain.errors import CapacityError, InvalidParameter, MediaError, QasrError, RequestError
+from qasr.domain.errors import CapacityError, InvalidParameter, MediaError, QasrError, RequestError, TooLong
 from qasr.domain.live import Failed, LiveEvent, LiveOptions, Partial, SpeechStarted, SpeechStopped
 from qasr.domain.live import Final as Heard
-from qasr.domain.options import RecognitionOptions
 from qasr.engines.base import Capabilities
 from qasr.faces import realtime_events as events
 from qasr.faces import sockets
 from qasr.faces.http import LARGEST_CONTEXT
 from qasr.faces.languages import parse_language
-from qasr.service import check_engine
+from qasr.service import check_live
 
 S = TypeVar("S", bound=Struct)
 
@@ -43,7 +42,7 @@ LONGEST_UTTERANCE_MS: Final = 30_000
 """An utterance that grows longer is cut at a pause; less where the engine takes less."""
 FAREWELL_S: Final = 10.0
 """The client closes after ``session.finished``; if it does not, we do."""
-_BYTES_PER_SAMPLE: Final = {"pcm": 2, "ulaw": 1, "alaw": 1}
+_BYTES_PER_SAMPLE: Final = {"pcm": 2, "mulaw": 1, "alaw": 1}
 
 
 class Refused(Exception):
@@ -290,6 +289,8 @@ class RealtimeDialogue:
         """Sound that cannot be decoded is the client's to mend; anything else is the end."""
         if self._state in (State.FINISHED, State.CLOSED):
             return []
+        if isinstance(error, TooLong):
+            return self._end("invalid_request_error", "session_expired", str(error))
         if isinstance(error, MediaError):
             if self._state is State.FINISHING:
                 return []
@@ -376,7 +377,7 @@ def _type(error: QasrError) -> str:
 
 def length_ms(data: bytes, sound_format: LiveFormat) -> float:
     """How long *data* sounds; without decoding it, one second is the guess."""
-    width = _BYTES_PER_SAMPLE.get(sound_format.encoding)
+    width = _BYTES_PER_SAMPLE.get(sound_format.codec)
     if width is None:
         return 1000.0 if data else 0.0
     return len(data) * 1000 / (width * sound_format.rate_hz)
@@ -487,7 +488,7 @@ def check(options: LiveOptions, model: Model, engine: Capabilities, params: Mapp
     if len(hints.context) > LARGEST_CONTEXT:
         raise Refused(f"The context exceeds {LARGEST_CONTEXT} characters.", param=params["context"])
     try:
-        check_engine(RecognitionOptions(hints=hints, emotion=options.emotion), engine)
+        check_live(options, engine)
     except InvalidParameter as error:
         raise Refused(str(error), param=params.get(error.parameter or "")) from error
 

@@ -16,8 +16,8 @@ A dialogue decides what is said; this file moves it, and sees to what is the sam
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias, assert_never
 
@@ -30,13 +30,12 @@ from qasr.domain.audio import LiveFormat, Pcm
 from qasr.domain.errors import EngineFailed, EngineUnavailable, MediaError, QasrError
 from qasr.domain.live import LiveEvent, LiveOptions, LiveSession
 from qasr.faces.http import Caller, Keys, ToWire, error_answer, request_id
+from qasr.pipeline.live_decode import LiveStream
 
 log = structlog.get_logger(__name__)
 
 LARGEST_FRAME: Final = 20 * 1024**2 + 64 * 1024
 """Bytes: the documented 15 MiB of sound as base64, and some room for what stands around it."""
-PIECE: Final = 64 * 1024
-"""Bytes of sound that are decoded and fed at once: a large frame must not become large samples."""
 
 NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
@@ -145,25 +144,21 @@ class Dialogue(Protocol):
         ...
 
 
-class Decoding(Protocol):
-    """One client's sound, as it comes."""
-
-    async def feed(self, data: bytes) -> Pcm:
-        """The samples that *data* completes; may be none.
-
-        Raises:
-            Undecodable: it is not in the format that was told.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ears:
     """What hears, and what decodes for it."""
 
-    live: Callable[[LiveOptions, str], AbstractAsyncContextManager[LiveSession]]
-    """A session with these options for this owner; raises QasrError alone."""
-    decode: Callable[[LiveFormat], AbstractAsyncContextManager[Decoding]]
+    live: "OpenLive"
+    decode: Callable[[LiveFormat], AbstractAsyncContextManager[LiveStream]]
+    """A stream of this format, as ``Service.live_sound`` opens it."""
+
+
+class OpenLive(Protocol):
+    """``Service.live``."""
+
+    def __call__(self, options: LiveOptions, *, owner: str) -> AbstractAsyncContextManager[LiveSession]:
+        """A session for *owner*, for as long as the block lasts; raises QasrError alone."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -407,17 +402,23 @@ class _Conversation:
     async def _pass_on(self, action: Feed | Commit | Clear | Configure | Finish, session: LiveSession) -> None:
         match action:
             case Feed(data=data):
-                for begin in range(0, len(data), PIECE):
-                    pcm = await self._sound.decode(data[begin : begin + PIECE])
-                    if len(pcm):
+                async with self._sound.decode(data) as pieces:
+                    async for pcm in pieces:
                         await session.feed(pcm)
             case Commit():
                 await session.commit()
             case Clear():
+                await self._sound.forget()
                 await session.clear()
             case Configure(options=options):
                 await session.configure(options)
             case Finish():
+                try:
+                    async with self._sound.finish() as pieces:
+                        async for pcm in pieces:
+                            await session.feed(pcm)
+                except MediaError as error:
+                    await self._act(self._dialogue.fail(error))
                 await session.finish()
             case unreachable:
                 assert_never(unreachable)
@@ -426,7 +427,7 @@ class _Conversation:
         """One session, from its opening to its last event."""
         session = None
         try:
-            async with self._ears.live(options, self._owner) as session:
+            async with self._ears.live(options, owner=self._owner) as session:
                 self._session = session
                 task_status.started()
                 async for event in session.events():
@@ -452,28 +453,53 @@ class _Sound:
     """What a client sends, as samples; *held* closes the decoder in the end."""
 
     def __init__(
-        self, decode: Callable[[LiveFormat], AbstractAsyncContextManager[Decoding]], held: AsyncExitStack
+        self, decode: Callable[[LiveFormat], AbstractAsyncContextManager[LiveStream]], held: AsyncExitStack
     ) -> None:
         self._decode, self._held = decode, held
         self._format: LiveFormat | None = None
-        self._decoding: Decoding | None = None
+        self._stream: LiveStream | None = None
 
     async def reformat(self, sound_format: LiveFormat | None) -> None:
         """What comes next is in another format, or a stream of its own."""
+        self._format, self._stream = sound_format, None
         await self._held.aclose()
-        self._format, self._decoding = sound_format, None
 
-    async def decode(self, data: bytes) -> Pcm:
-        """Samples; a decoder is opened when there is something for it.
+    async def forget(self) -> None:
+        """Half a sample that is held would shift all that comes; what has a header keeps it."""
+        if self._format is not None and self._format.codec == "pcm":
+            await self.reformat(self._format)
+
+    @asynccontextmanager
+    async def decode(self, data: bytes) -> AsyncIterator[AsyncIterator[Pcm]]:
+        """Samples, piece by piece; a decoder is opened when there is something for it.
 
         Raises:
             MediaError: *data* is not in the format; what comes next is decoded anew.
         """
         assert self._format is not None
-        if self._decoding is None:
-            self._decoding = await self._held.enter_async_context(self._decode(self._format))
+        if self._stream is None:
+            self._stream = await self._held.enter_async_context(self._decode(self._format))
         try:
-            return await self._decoding.feed(data)
-        except MediaError:
+            async with aclosing(self._stream.feed(data)) as pieces:
+                yield pieces
+        except QasrError:
             await self.reformat(self._format)
             raise
+
+    @asynccontextmanager
+    async def finish(self) -> AsyncIterator[AsyncIterator[Pcm]]:
+        """The last samples.
+
+        Raises:
+            MediaError: there were bytes, but no sound.
+        """
+        if self._stream is None:
+            yield _nothing()
+            return
+        async with aclosing(self._stream.finish()) as pieces:
+            yield pieces
+
+
+async def _nothing() -> AsyncIterator[Pcm]:
+    return
+    yield

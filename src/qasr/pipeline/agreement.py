@@ -121,10 +121,11 @@ def _is_punctuation(character: str) -> bool:
 
 
 def _best_fit(known: Sequence[str], heard: Sequence[str]) -> int:
-    """How many of *heard* are worth *known*: the fewest edits make them so; of these, the likest long."""
+    """How many of *heard* are worth *known*: the fewest edits make them so; of these, the last word and the length."""
     costs = list(range(len(heard) + 1))
     for i, word in enumerate(known, 1):
         diagonal, costs[0] = costs[0], i
         for j, other in enumerate(heard, 1):
             diagonal, costs[j] = costs[j], min(costs[j] + 1, costs[j - 1] + 1, diagonal + (word != other))
-    return min(range(len(heard) + 1), key=lambda n: (costs[n], abs(n - len(known))))
+    last = known[-1] if known else None
+    return min(range(len(heard) + 1), key=lambda n: (costs[n], n == 0 or heard[n - 1] != last, abs(n - len(known))))

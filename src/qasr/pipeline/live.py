@@ -415,6 +415,8 @@ class _Session:
                 guess = await guesser.hear(segment)
             except EngineError as error:  # the final will tell, or the next partial
                 log.info("live_partial_failed", engine=self.engine, reason=str(error))
+            except Exception:  # an engine's own bug
+                log.exception("live_partial_failed", engine=self.engine)
             else:
                 if not scope.cancel_called:
                     utterance.settle()

@@ -14,7 +14,7 @@ What a client can make us keep is bounded: ``PIECE`` bytes on their way, what th
 counts), a packet that is not complete, and ``STREAMS`` streams in each child.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -62,7 +62,7 @@ class LiveStream(Protocol):
     A feed that fails, is cancelled or is not read to its end ends the stream.
     """
 
-    def feed(self, data: bytes) -> AsyncIterator[Pcm]:
+    def feed(self, data: bytes) -> AsyncGenerator[Pcm, None]:
         """What *data* adds, in pieces that are not empty.
 
         Raises:
@@ -71,7 +71,7 @@ class LiveStream(Protocol):
         """
         ...
 
-    def finish(self) -> AsyncIterator[Pcm]:
+    def finish(self) -> AsyncGenerator[Pcm, None]:
         """What remains when no byte will follow. Raises as ``feed`` does; also where there were bytes but no sound."""
         ...
 
@@ -155,14 +155,14 @@ class _LinearStream:
     def __init__(self, sound: live_pcm.Sound) -> None:
         self._sound = sound
 
-    async def feed(self, data: bytes) -> AsyncIterator[Pcm]:
+    async def feed(self, data: bytes) -> AsyncGenerator[Pcm, None]:
         for at in range(0, len(data), LINEAR_PIECE):
             pcm = self._sound.feed(data[at : at + LINEAR_PIECE])
             if len(pcm):
                 yield pcm
             await anyio.lowlevel.checkpoint()
 
-    async def finish(self) -> AsyncIterator[Pcm]:
+    async def finish(self) -> AsyncGenerator[Pcm, None]:
         pcm = self._sound.finish()
         if len(pcm):
             yield pcm
@@ -176,13 +176,13 @@ class _DecodedStream:
         self.is_kept = False
         """Whether the child may hold something for it."""
 
-    async def feed(self, data: bytes) -> AsyncIterator[Pcm]:
+    async def feed(self, data: bytes) -> AsyncGenerator[Pcm, None]:
         for at in range(0, len(data), PIECE):
             pcm = await self._ask(data[at : at + PIECE], last=False)
             if len(pcm):
                 yield pcm
 
-    async def finish(self) -> AsyncIterator[Pcm]:
+    async def finish(self) -> AsyncGenerator[Pcm, None]:
         if self._turn and len(pcm := await self._ask(b"", last=True)):
             yield pcm
 

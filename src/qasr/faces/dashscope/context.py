@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qasr.catalogue import Catalogue
+from qasr.faces.dashscope.inference_dialogue import Patience
 from qasr.faces.dashscope.results import ResultLinks
 from qasr.faces.http import Bodies, Keys
+from qasr.faces.sockets import LiveContext
 from qasr.service import Service
 
 
@@ -22,3 +24,5 @@ class Context:
     external_url: str | None
     answer_s: float
     spool: Path
+    live: LiveContext
+    patience: Patience

@@ -8,7 +8,7 @@ from starlette.websockets import WebSocket
 from qasr.domain.errors import QasrError
 from qasr.faces.dashscope.context import Context
 from qasr.faces.dashscope.errors import to_wire
-from qasr.faces.dashscope.inference_dialogue import InferenceDialogue, Patience
+from qasr.faces.dashscope.inference_dialogue import InferenceDialogue
 from qasr.faces.dashscope.submission import Abilities
 from qasr.faces.sockets import admit, refuse
 
@@ -29,5 +29,5 @@ async def _tasks(context: Context, websocket: WebSocket) -> None:
         await refuse(websocket, error, to_wire)
         return
     live = context.live
-    dialogue = InferenceDialogue(context.catalogue, able, Patience(task_s=live.idle_s))
+    dialogue = InferenceDialogue(context.catalogue, able, context.patience)
     await live.sockets.converse(websocket, dialogue, live.ears(), owner=caller.owner, to_wire=to_wire)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from qasr.catalogue import Model
-from qasr.domain.audio import LiveEncoding, LiveFormat
+from qasr.domain.audio import LiveCodec, LiveFormat
 from qasr.domain.errors import QasrError
 from qasr.domain.live import Endpointing, LiveOptions, Partial
 from qasr.domain.live import Final as Heard
@@ -20,7 +20,7 @@ from qasr.faces import realtime_events as events
 from qasr.faces.dashscope.errors import SHAPES
 
 RATES_HZ: Final = (8_000, 16_000, 24_000, 48_000)
-ENCODINGS: Final[Mapping[str, LiveEncoding]] = {"pcm": "pcm", "pcm16": "pcm", "opus": "opus", "wav": "wav"}
+CODECS: Final[Mapping[str, LiveCodec]] = {"pcm": "pcm", "pcm16": "pcm", "opus": "opus", "wav": "wav"}
 """``pcm16`` is what the SDK sends unless it is told otherwise; ``wav`` comes with the nested form."""
 TURN_DETECTION: Final = ("server_vad", "semantic_vad")
 """The second asks for a model that hears whether a sentence is complete; here it is the first."""
@@ -222,14 +222,14 @@ class Qwen:
 
     def _update(self, changes: Session) -> realtime.Update:
         session = realtime.merged(self._session, changes)
-        if isinstance(changes.audio, Audio) and _nested(changes) is not None:  # sent instead of the two others
+        if _nested(changes) is not None:  # sent instead of the two others
             session = msgspec.structs.replace(session, input_audio_format=UNSET, sample_rate=UNSET)
-        elif changes.input_audio_format is not UNSET or changes.sample_rate is not UNSET:
+        elif _nested(session) is None or (changes.input_audio_format, changes.sample_rate) != (UNSET, UNSET):
             session = msgspec.structs.replace(
                 session,
                 audio=UNSET,
-                input_audio_format=changes.input_audio_format or session.input_audio_format or "pcm",
-                sample_rate=changes.sample_rate or session.sample_rate or 16_000,
+                input_audio_format=session.input_audio_format or "pcm",
+                sample_rate=session.sample_rate or 16_000,
             )
         if isinstance(session.turn_detection, TurnDetection):
             turns = realtime.merged(_DEFAULT_TURNS, session.turn_detection)
@@ -323,8 +323,8 @@ def _format(session: Session) -> LiveFormat:
     else:
         name, rate_hz = session.input_audio_format or "pcm", session.sample_rate or 16_000
         places = "session.input_audio_format", "session.sample_rate"
-    if name not in ENCODINGS:
-        raise realtime.Refused(realtime.one_of(name, ENCODINGS), param=places[0])
+    if name not in CODECS:
+        raise realtime.Refused(realtime.one_of(name, CODECS), param=places[0])
     if rate_hz not in RATES_HZ:
         raise realtime.Refused(realtime.one_of(rate_hz, RATES_HZ), param=places[1])
-    return LiveFormat(encoding=ENCODINGS[name], rate_hz=rate_hz)
+    return LiveFormat(codec=CODECS[name], rate_hz=rate_hz)

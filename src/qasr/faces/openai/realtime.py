@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from qasr.catalogue import LIVE, Catalogue, Model
-from qasr.domain.audio import LiveEncoding, LiveFormat
+from qasr.domain.audio import LiveCodec, LiveFormat
 from qasr.domain.errors import QasrError, UnknownModel
 from qasr.domain.live import Endpointing, LiveOptions, Partial
 from qasr.domain.live import Final as Heard
@@ -35,7 +35,7 @@ STREAMING: Final = ("gpt-realtime-whisper", "gpt-live-transcribe")
 """Models whose clients commit themselves, and see text while they are still speaking."""
 RATES_HZ: Final = (8_000, 16_000, 24_000, 48_000)
 """Documented is 24 kHz alone."""
-ENCODINGS: Final[Mapping[str, LiveEncoding]] = {"audio/pcm": "pcm", "audio/pcmu": "ulaw", "audio/pcma": "alaw"}
+CODECS: Final[Mapping[str, LiveCodec]] = {"audio/pcm": "pcm", "audio/pcmu": "mulaw", "audio/pcma": "alaw"}
 FLAT_FORMATS: Final = {"pcm16": "audio/pcm", "g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
 TURN_DETECTION: Final = ("server_vad", "semantic_vad")
 EAGERNESS_MS: Final = {"low": 2_000, "medium": 1_000, "auto": 1_000, "high": 500}
@@ -361,7 +361,7 @@ class Transcribing:
         realtime.check(options, model, self._engine, params)
         sound = self._format(given.format or Format())
         shown = Input(
-            format=Format(type=_mime(sound), rate=sound.rate_hz if sound.encoding == "pcm" else UNSET),
+            format=Format(type=_mime(sound), rate=sound.rate_hz if sound.codec == "pcm" else UNSET),
             noise_reduction=None,
             transcription=msgspec.structs.replace(asked, model=name),
             turn_detection=turns,
@@ -433,15 +433,15 @@ class Transcribing:
 
     def _format(self, asked: Format) -> LiveFormat:
         kind = asked.type or "audio/pcm"
-        if kind not in ENCODINGS:
-            supported = FLAT_FORMATS if self._beta else ENCODINGS
+        if kind not in CODECS:
+            supported = FLAT_FORMATS if self._beta else CODECS
             raise realtime.Refused(realtime.one_of(kind, supported), param=self._place("format"))
         if kind != "audio/pcm":
-            return LiveFormat(encoding=ENCODINGS[kind], rate_hz=8_000)
+            return LiveFormat(codec=CODECS[kind], rate_hz=8_000)
         rate_hz = asked.rate or 24_000
         if rate_hz not in RATES_HZ:
             raise realtime.Refused(realtime.one_of(rate_hz, RATES_HZ), param=self._place("format"))
-        return LiveFormat(encoding="pcm", rate_hz=rate_hz)
+        return LiveFormat(codec="pcm", rate_hz=rate_hz)
 
     def created(self) -> events.Event:
         """The first event."""
@@ -535,4 +535,4 @@ def _flat(changes: SessionChanges) -> Input:
 
 
 def _mime(sound: LiveFormat) -> str:
-    return next(mime for mime, encoding in ENCODINGS.items() if encoding == sound.encoding)
+    return next(mime for mime, codec in CODECS.items() if codec == sound.codec)

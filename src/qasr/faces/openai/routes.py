@@ -1,10 +1,7 @@
 """Routes of the OpenAI dialect: bytes in, bytes out; what they mean stands in ``chat.py`` and ``transcriptions.py``."""
 
-from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import msgspec
 from starlette.datastructures import MutableHeaders
@@ -12,16 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from qasr.catalogue import Catalogue
 from qasr.domain.audio import FileSource
 from qasr.domain.errors import InvalidParameter, UnsupportedOption
 from qasr.domain.transcript import Sentence, join, separator
 from qasr.faces.forms import file_form
 from qasr.faces.http import (
-    Bodies,
     Emit,
     EventStream,
-    Keys,
     decode,
     endpoint,
     json_answer,
@@ -29,23 +23,12 @@ from qasr.faces.http import (
     told,
     while_connected,
 )
-from qasr.faces.openai import chat, transcriptions, wire
+from qasr.faces.openai import chat, realtime_routes, transcriptions, wire
+from qasr.faces.openai.context import Context
 from qasr.faces.openai.errors import to_audio_wire, to_wire
 from qasr.service import Order, Service
 
 ROOTS = ("/compatible-mode/v1", "/v1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What this face needs of the house."""
-
-    service: Callable[[], Service]
-    catalogue: Catalogue
-    keys: Keys
-    bodies: Bodies
-    answer_s: float
-    spool: Path
 
 
 def routes(context: Context) -> list[BaseRoute]:
@@ -58,7 +41,12 @@ def routes(context: Context) -> list[BaseRoute]:
         "/models/{name:path}": (endpoint(to_wire)(partial(_model, context)), "GET"),
     }
     return [
-        Route(root + path, handler, methods=[method]) for root in ROOTS for path, (handler, method) in served.items()
+        *(
+            Route(root + path, handler, methods=[method])
+            for root in ROOTS
+            for path, (handler, method) in served.items()
+        ),
+        *realtime_routes.routes(context, ROOTS),
     ]
 
 

@@ -1,0 +1,23 @@
+"""What this face needs of the house."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from qasr.catalogue import Catalogue
+from qasr.faces.http import Bodies, Keys
+from qasr.faces.sockets import LiveContext
+from qasr.service import Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """All that its routes share."""
+
+    service: Callable[[], Service]
+    catalogue: Catalogue
+    keys: Keys
+    bodies: Bodies
+    answer_s: float
+    spool: Path
+    live: LiveContext
