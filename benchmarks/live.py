@@ -140,7 +140,8 @@ async def _measure(names: Sequence[str], *, quick: bool) -> Results:
 
 def _bytes(sound: Sound, tail_s: float = TAIL_S) -> bytes:
     pcm = np.concatenate([*(segment.pcm for segment in sound.whole), np.zeros(int(16_000 * tail_s), np.float32)])
-    return np.rint(np.clip(pcm, -1, 1) * 32767).astype("<i2").tobytes()
+    data: bytes = np.rint(np.clip(pcm, -1, 1) * 32767).astype("<i2").tobytes()
+    return data
 
 
 def _monologue(all_sounds: Sequence[Sound]) -> bytes:
