@@ -173,8 +173,7 @@ async def _do_tasks(settings: Settings, database: Database, work: Work, recordin
         keep = timedelta(hours=settings.jobs.keep_hours)
         keeper = Keeper(tasks, executors, engine, recordings.forget, executor_id=executor_id, keep=keep)
         await desk.attach(engine)
-        if not database.is_sqlite:
-            group.start_soon(sleep_until_cancelled, BEAT_S, keeper.reap)
+        group.start_soon(sleep_until_cancelled, BEAT_S, keeper.reap)
         group.start_soon(sleep_until_cancelled, MEND_S, keeper.mend)
         group.start_soon(sleep_until_cancelled, SWEEP_S, keeper.expire)
 
@@ -215,7 +214,8 @@ def build(settings: Settings) -> Starlette:
         keys=keys,
         bodies=bodies,
         links=dashscope.ResultLinks(
-            partial(server_secret, settings.data_dir), valid_s=int(settings.jobs.keep_hours * 3600)
+            partial(server_secret, settings.data_dir, settings.server.secret),
+            valid_s=int(settings.jobs.keep_hours * 3600),
         ),
         external_url=settings.server.external_url,
         answer_s=settings.server.answer_s,
