@@ -16,7 +16,9 @@ from tests.media import (
     FORMATS,
     ODD,
     Media,
+    Recipe,
     clip,
+    encode,
     float_wav,
     half,
     long_wav,
@@ -326,6 +328,19 @@ class TestLimits:
             stream, _ = await drained(decoder, media.format(name), limits=MediaLimits(max_bytes=10**9, max_ms=CLIP_MS))
 
             assert stream.duration_ms >= CLIP_MS
+
+    async def test_what_codecs_add_is_no_fault_of_the_recording(
+        self, decoder: Decoder, media: Media, tmp_path: Path
+    ) -> None:
+        """AAC puts a frame before the first sample, and each joint of a file brings another; a second more is more."""
+        path = tmp_path / "joined.aac"
+        encode(path, Recipe(container="adts", codec="aac", rate_hz=8_000, layout="mono"), clip())
+        path.write_bytes(path.read_bytes() * 3)
+        stream, _ = await drained(decoder, path, limits=MediaLimits(max_bytes=10**9, max_ms=3 * CLIP_MS))
+
+        assert stream.duration_ms > 3 * CLIP_MS + 300
+        with pytest.raises(TooLong):
+            await drained(decoder, media.format("wav"), limits=MediaLimits(max_bytes=10**9, max_ms=CLIP_MS - 1000))
 
     async def test_too_many_bytes(self, decoder: Decoder, media: Media) -> None:
         """A file larger than the limit is not opened."""

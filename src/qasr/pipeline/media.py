@@ -61,8 +61,10 @@ CANCELED: Final = 0.003
 """Of the power of two tracks, what their mean must keep: unlike voices keep a half, -25 dB is none."""
 HONEST: Final = frozenset({"mov", "matroska", "flac", "ogg", "wav", "w64", "aiff", "caf", "asf"})
 """Containers that say how long they are; the others are guessed at from their bit rate."""
-PADDING_MS: Final = 100
-"""Codecs fill their first and last frame: a recording of exactly the limit may decode to this much more."""
+PADDING_MS: Final = 900
+"""A recording of exactly the limit may decode to this much more. Codecs begin with a frame of their own (AAC: 0.13 s at
+8 kHz, and 0.3 s in its HE profiles) and fill their last one, and files that were joined of parts have that at each
+joint. Not a whole second, so that one of a second more is refused still."""
 FIRST_BLOCK: Final = 5 * SAMPLE_RATE
 BLOCK: Final = 10 * SAMPLE_RATE
 MOST_DAMAGE_BEFORE_SOUND: Final = 2_000
