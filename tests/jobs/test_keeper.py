@@ -123,9 +123,9 @@ async def test_a_task_whose_workflow_has_vanished_fails(house: House) -> None:
 
 async def test_tasks_of_a_name_that_nobody_has_any_more_are_taken_over(house: House) -> None:
     """On SQLite, too: there the server itself had another name once. One that lives is left alone."""
-    for name, age_ms in (("old", 60_000), ("slow", 5_000)):
-        row = sa.insert(executors).values(id=name, beat_ms=int(time.time() * 1000) - age_ms)
-        await house.database.write(lambda connection, row=row: connection.execute(row))
+    now_ms = int(time.time() * 1000)
+    rows = sa.insert(executors).values([{"id": "old", "beat_ms": now_ms - 60_000}, {"id": "slow", "beat_ms": now_ms}])
+    await house.database.write(lambda connection: connection.execute(rows))
     await house.keeper.reap()
     await house.keeper.reap()
 

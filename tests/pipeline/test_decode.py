@@ -28,7 +28,7 @@ from tests.media import (
 )
 
 from qasr.domain.audio import SAMPLE_RATE, MediaLimits, Pcm, RawFormat
-from qasr.domain.errors import InvalidParameter, NoAudioTrack, TooLarge, TooLong, Undecodable
+from qasr.domain.errors import EngineFailed, InvalidParameter, NoAudioTrack, QasrError, TooLarge, TooLong, Undecodable
 from qasr.pipeline import decode as decode_module
 from qasr.pipeline.decode import DecodedStream, Decoder, Pcm2
 
@@ -456,16 +456,29 @@ class TestStrangers:
         assert ["0", "0"] == limits.partition("Max core file size")[2].split()[:2]
         assert "unlimited" != limits.partition("Max address space")[2].split()[0]
 
-    async def test_death_of_a_parser_costs_one_call(self, mortal: Decoder, media: Media, tmp_path: Path) -> None:
-        """Killed in the middle, it fails the recording at hand; the next one is decoded by another."""
+    @pytest.mark.parametrize(
+        ("by", "kind"),
+        [
+            (signal.SIGSEGV, Undecodable),
+            (signal.SIGABRT, Undecodable),
+            (signal.SIGKILL, EngineFailed),
+            (signal.SIGTERM, EngineFailed),
+        ],
+    )
+    async def test_death_of_a_parser_costs_one_call(
+        self, mortal: Decoder, media: Media, tmp_path: Path, by: signal.Signals, kind: type[QasrError]
+    ) -> None:
+        """It fails the recording at hand, by its own fault if it crashed the parser, by ours if that was killed (as
+        where memory is short); the next one is decoded by another.
+        """
         path = long_wav(tmp_path / "long.wav", 6 * 3600)
         before = mortal.pids
 
         async with mortal.decode(path, limits=MediaLimits(max_bytes=2**32, max_ms=24 * HOUR_MS)) as stream:
             blocks = stream.blocks()
             await anext(blocks)
-            os.kill(mortal.pids[0], signal.SIGKILL)
-            with pytest.raises(Undecodable):
+            os.kill(mortal.pids[0], by)
+            with pytest.raises(kind):
                 async for _ in blocks:
                     pass
         stream, _ = await drained(mortal, media.format("wav"))
