@@ -32,7 +32,7 @@ from qasr.pipeline.fetch import Fetcher, FetchPolicy
 from qasr.pipeline.filed import Filed
 from qasr.service import Service
 from qasr.storage.callbacks import Callbacks
-from qasr.storage.database import Database, create_engine
+from qasr.storage.database import Database, create_engine, url_in
 from qasr.storage.executors import Executors, stable_id
 from qasr.storage.objects import Objects
 from qasr.storage.tasks import Tasks
@@ -115,8 +115,7 @@ async def running(settings: Settings, *, with_tasks: bool = False) -> AsyncItera
 @asynccontextmanager
 async def _tasks(settings: Settings, recordings: Filed, calls: FetchPolicy) -> AsyncIterator[Desk]:
     """The desk; behind it, some time later, the durable engine and its keeper. *calls*: where webhooks may lead."""
-    url = settings.database.url
-    database = Database(url or f"sqlite:///{(settings.data_dir / 'qasr.db').absolute()}")
+    database = Database(url_in(settings.data_dir, settings.database.url))
     await anyio.to_thread.run_sync(database.migrate)
     tasks = Tasks(database)
     desk = Desk(tasks, most_unfinished=settings.jobs.most_unfinished, webhook=settings.webhook.url)

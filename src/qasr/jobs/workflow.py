@@ -179,6 +179,8 @@ class Perform:
 
     async def _cut(self, task: Task, recording: _Recording, steps: Steps) -> None:
         async def work() -> CutResult:
+            if await self._tasks.is_cancel_requested(task.id):
+                return CutResult(failure=CANCELED)
             await self._tasks.begin_subtask(task.id, recording.number)
             plan, failure = await self._tried(
                 lambda: self._recordings.cut(recording.place, recording.asked), limit_s=MOST_CUT_S
