@@ -104,6 +104,11 @@ class Listening:
         return self._stream.duration_ms
 
     @property
+    def claimed_ms(self) -> int | None:
+        """What the recording says of its own length; to show how far the work is."""
+        return self._stream.info.claimed_ms
+
+    @property
     def damaged_packets(self) -> int:
         """Packets that were skipped; final when ``sentences`` has ended."""
         return self._stream.damaged_packets

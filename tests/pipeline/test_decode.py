@@ -143,6 +143,14 @@ class TestFormats:
 
         assert ("mpeg", "mp2", 44_100, 2) == (info.container, info.codec, info.rate_hz, info.channels)
 
+    async def test_a_file_says_how_long_it_is(self, decoder: Decoder, media: Media) -> None:
+        """Roughly; for those who wait."""
+        for name in ("aac", "flac", "m4a", "mkv", "mp3", "opus", "wav"):
+            stream, _ = await drained(decoder, media.format(name))
+
+            assert stream.info.claimed_ms is not None, name
+            assert abs(stream.info.claimed_ms - CLIP_MS) < 1000, name
+
     async def test_headerless_samples_are_read_as_told(self, decoder: Decoder, tmp_path: Path, original: Pcm) -> None:
         """Raw 16-bit PCM of any rate and number of channels is decoded when its format is given."""
         path = tmp_path / "raw"
