@@ -21,12 +21,12 @@ import structlog
 from qasr.domain.audio import BytesSource, FileSource, MediaLimits, RawFormat, Source, UrlSource
 from qasr.domain.errors import (
     DeadlineExceeded,
+    Empty,
     EngineFailed,
     EngineUnavailable,
     InvalidParameter,
     QasrError,
     TooLarge,
-    Undecodable,
     UnsupportedLanguage,
     UnsupportedOption,
 )
@@ -265,7 +265,7 @@ class Service:
                 yield path
             case BytesSource(data=data):
                 if not data:
-                    raise Undecodable("The audio is empty.")
+                    raise Empty("The audio is empty.")
                 if len(data) > order.limits.max_bytes:
                     raise _too_large(order.limits)
                 with self._spooled() as path:

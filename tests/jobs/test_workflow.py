@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import anyio
 import msgspec
 import pytest
 
@@ -160,6 +161,22 @@ async def test_a_failing_engine_is_tried_three_times(tasks: Tasks, times: int, s
 
     assert state is (await ended(tasks)).state
     assert min(times + 1, 3) == recordings.calls.count("hear 0/0")
+
+
+async def test_a_step_that_does_not_end_is_given_up(tasks: Tasks) -> None:
+    """An engine that never answers cannot keep a task for ever; it is tried three times, as one that fails."""
+    begun = 0
+
+    async def hang() -> None:
+        nonlocal begun
+        begun += 1
+        await anyio.sleep_forever()
+
+    _, failure = await Perform(tasks, Recordings({}), sleep=no_sleep)._tried(hang, limit_s=0.01)
+
+    assert 3 == begun
+    assert failure is not None
+    assert "DeadlineExceeded" == failure.kind
 
 
 async def test_a_full_queue_is_waited_for(tasks: Tasks) -> None:

@@ -28,7 +28,16 @@ from tests.media import (
 )
 
 from qasr.domain.audio import SAMPLE_RATE, MediaLimits, Pcm, RawFormat
-from qasr.domain.errors import EngineFailed, InvalidParameter, NoAudioTrack, QasrError, TooLarge, TooLong, Undecodable
+from qasr.domain.errors import (
+    Empty,
+    EngineFailed,
+    InvalidParameter,
+    NoAudioTrack,
+    QasrError,
+    TooLarge,
+    TooLong,
+    Undecodable,
+)
 from qasr.pipeline import decode as decode_module
 from qasr.pipeline.decode import DecodedStream, Decoder, Pcm2
 
@@ -236,6 +245,13 @@ class TestDamage:
         """Empty, foreign and headless files fail as undecodable, whatever they are called."""
         with pytest.raises(Undecodable, match="illegal and cannot be opened"):
             await drained(decoder, media.corrupt(name))
+
+    async def test_an_empty_file(self, decoder: Decoder, tmp_path: Path) -> None:
+        """Nothing came: that is told apart from what is not audio."""
+        (tmp_path / "empty").touch()
+
+        with pytest.raises(Empty):
+            await drained(decoder, tmp_path / "empty")
 
     async def test_a_film_without_sound(self, decoder: Decoder, tmp_path: Path) -> None:
         """A container without an audio track has its own error."""

@@ -29,6 +29,7 @@ import structlog
 
 from qasr.domain.audio import MediaInfo, MediaLimits, RawFormat, to_ms
 from qasr.domain.errors import (
+    Empty,
     EngineFailed,
     EngineUnavailable,
     InvalidParameter,
@@ -83,6 +84,7 @@ _answers = msgspec.msgpack.Decoder(Found | Block)
 
 KINDS: Final[Mapping[str, Callable[[str], QasrError]]] = {
     "undecodable": Undecodable,
+    "empty": Empty,
     "no_audio_track": NoAudioTrack,
     "no_such_channel": lambda message: InvalidParameter(message, parameter="channel_id"),
     "too_long": TooLong,

@@ -178,6 +178,9 @@ def _regular_file(job: Job) -> IO[bytes]:
     if not stat.S_ISREG(status.st_mode):
         file.close()
         raise Refusal("undecodable", NOT_AUDIO)
+    if status.st_size == 0:
+        file.close()
+        raise Refusal("empty", "The audio is empty.")
     if status.st_size > job.max_bytes:
         file.close()
         raise Refusal("too_large", f"The input audio is larger than {job.max_bytes} bytes.")
