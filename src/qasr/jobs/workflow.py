@@ -179,6 +179,8 @@ class Perform:
 
     async def _cut(self, task: Task, recording: _Recording, steps: Steps) -> None:
         async def work() -> CutResult:
+            if await self._tasks.is_cancel_requested(task.id):
+                return CutResult(failure=CANCELED)
             await self._tasks.begin_subtask(task.id, recording.number)
             plan, failure = await self._tried(
                 lambda: self._recordings.cut(recording.place, recording.asked), limit_s=MOST_CUT_S
@@ -241,21 +243,20 @@ class Perform:
         failures = busy = 0
         while True:
             try:
-                with anyio.fail_after(limit_s):
-                    return await work(), None
+                return await _within(limit_s, work), None
             except CapacityError as error:
                 pause_s = BUSY_S[min(busy, len(BUSY_S) - 1)]
                 busy += 1
                 if busy > MOST_BUSY:
                     return None, failure_of(error)
             except EngineError as error:
-                if failures == len(PAUSES_S) or isinstance(error, DeadlineExceeded):
+                if failures == len(PAUSES_S):
                     return None, failure_of(error)
                 pause_s = PAUSES_S[failures]
                 failures += 1
             except QasrError as error:
                 return None, failure_of(error)
-            except Exception:  # one of ours, or TimeoutError
+            except Exception:  # a full disk, say, or a fault of ours
                 log.exception("step_raised")
                 if failures == len(PAUSES_S):
                     return None, failure_of(EngineFailed("The recording was not finished for a reason of our own."))
@@ -265,6 +266,12 @@ class Perform:
 
 
 CANCELED: Final = Failure(kind="EngineUnavailable", message="The operator has canceled the task.")
+
+
+async def _within(limit_s: float, work: Callable[[], Awaitable[R]]) -> R:
+    with anyio.move_on_after(limit_s):
+        return await work()
+    raise DeadlineExceeded("The recording was not finished in time.")
 
 
 def failure_of(error: QasrError) -> Failure:

@@ -131,6 +131,11 @@ class Database:
         self.engine.dispose()
 
 
+def url_in(data_dir: Path, configured: str | None) -> str:
+    """Of the database of the server that owns *data_dir*: *configured*, or its own file."""
+    return configured or f"sqlite:///{(data_dir / 'qasr.db').absolute()}"
+
+
 def create_engine(url: str | sa.URL) -> sa.Engine:
     """An engine for *url*; SQLite gets WAL, full synchronization, foreign keys and patience."""
     made = sa.make_url(url)

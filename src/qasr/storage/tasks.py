@@ -139,13 +139,14 @@ class Tasks:
             values["ended_ms"] = self._clock()
         return await self._update(tasks.c.id == task_id, tasks.c.state.in_(before), values=values)
 
-    async def cancel_pending(self, task_id: str, owner: str) -> bool:
-        """Cancel *owner*'s task if nobody has begun it; whether that was so."""
+    async def cancel_pending(self, task_id: str, owner: str | None) -> bool:
+        """Cancel *owner*'s task (None: anybody's) if nobody has begun it; whether that was so."""
 
         def cancel(connection: sa.Connection) -> bool:
-            where = (tasks.c.id == task_id, tasks.c.owner == owner, tasks.c.state == TaskState.PENDING)
+            mine = tasks.c.id == task_id if owner is None else sa.and_(tasks.c.id == task_id, tasks.c.owner == owner)
             values = {"state": TaskState.CANCELED, "ended_ms": self._clock()}
-            if not connection.execute(sa.update(tasks).where(*where).values(values)).rowcount:
+            change = sa.update(tasks).where(mine, tasks.c.state == TaskState.PENDING).values(values)
+            if not connection.execute(change).rowcount:
                 return False
             parts = sa.update(subtasks).where(subtasks.c.task_id == task_id)
             connection.execute(parts.values(state=TaskState.CANCELED))
@@ -153,10 +154,16 @@ class Tasks:
 
         return await self._database.write(cancel)
 
-    async def request_cancel(self, task_id: TaskId) -> bool:
-        """Ask a running task to stop before its next step; whether there was one to ask."""
-        running = tasks.c.state == TaskState.RUNNING
-        return await self._update(tasks.c.id == task_id, running, values={"cancel_requested": True})
+    async def request_cancel(self, task_id: TaskId) -> TaskState | None:
+        """For operators: cancel a pending task, or ask a running one to stop before its next step.
+
+        Returns:
+            ``CANCELED``, or ``RUNNING`` until it has stopped; None if there is no such task, or if it has ended.
+        """
+        if await self.cancel_pending(task_id, None):
+            return TaskState.CANCELED
+        running = (tasks.c.id == task_id, tasks.c.state == TaskState.RUNNING)
+        return TaskState.RUNNING if await self._update(*running, values={"cancel_requested": True}) else None
 
     async def is_cancel_requested(self, task_id: TaskId) -> bool:
         """Whether a running task is to stop."""
