@@ -12,7 +12,7 @@ from qasr.domain.errors import EngineFailed, FetchStatus, QasrError, QueueFull, 
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.task import Task, TaskId, TaskOrder, TaskState
 from qasr.jobs.port import Stopping
-from qasr.jobs.workflow import MOST_ATTEMPTS, Perform
+from qasr.jobs.workflow import LEAST_STUCK_S, MOST_ATTEMPTS, Perform
 from qasr.pipeline.filed import Asked, Heard, Place, Plan
 from qasr.storage.database import Database
 from qasr.storage.tasks import Tasks
@@ -90,11 +90,16 @@ class Recordings:
 
 
 @pytest.fixture
-async def tasks(tmp_path: Path) -> AsyncIterator[Tasks]:
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
     database = Database(f"sqlite:///{tmp_path / 'tasks.db'}")
     database.migrate()
-    yield Tasks(database)
+    yield database
     database.close()
+
+
+@pytest.fixture
+async def tasks(database: Database) -> Tasks:
+    return Tasks(database)
 
 
 async def no_sleep(_seconds: float) -> None:
@@ -235,8 +240,11 @@ async def test_cut_off_anywhere_it_goes_on_and_does_nothing_twice(tasks: Tasks, 
     assert expected == [subtask.state for subtask in task.subtasks]
 
 
-async def test_a_task_that_ends_the_process_each_time_is_given_up(tasks: Tasks) -> None:
-    """Begun again and again without moving on, it fails with a reason."""
+@pytest.mark.parametrize("stuck_s", [LEAST_STUCK_S - 1, LEAST_STUCK_S])
+async def test_a_task_that_ends_the_process_each_time_is_given_up(database: Database, stuck_s: float) -> None:
+    """Begun again and again without moving on, it fails with a reason; but not within minutes."""
+    now_ms = 0
+    tasks = Tasks(database, clock=lambda: now_ms)
     await submitted(tasks, "a")
 
     for _ in range(MOST_ATTEMPTS):
@@ -244,12 +252,16 @@ async def test_a_task_that_ends_the_process_each_time_is_given_up(tasks: Tasks) 
         steps.stop_after = 0
         with pytest.raises(BaseExceptionGroup):
             await Perform(tasks, Recordings({"a": 1}))(ID, steps)
+    now_ms = int(stuck_s * 1000)
     await Perform(tasks, Recordings({"a": 1}))(ID, Steps())
     task = await ended(tasks)
 
-    assert TaskState.FAILED is task.state
-    assert task.subtasks[0].failure is not None
-    assert str(MOST_ATTEMPTS) in task.subtasks[0].failure.message
+    if stuck_s < LEAST_STUCK_S:
+        assert TaskState.SUCCEEDED is task.state
+    else:
+        assert TaskState.FAILED is task.state
+        assert task.subtasks[0].failure is not None
+        assert str(MOST_ATTEMPTS) in task.subtasks[0].failure.message
 
 
 async def test_a_canceled_task_is_not_begun(tasks: Tasks) -> None:

@@ -123,6 +123,7 @@ async def test_tasks_from_before_webhooks_get_their_calls(database_url: str) -> 
         "enqueued": True,
         "cancel_requested": False,
         "attempts": 0,
+        "attempts_since_ms": 0,
         "progress": 0,
     }
     rows = [

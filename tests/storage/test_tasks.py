@@ -160,14 +160,14 @@ async def test_a_task_succeeds_if_one_recording_does_and_the_rest_has_failed(tas
 @pytest.mark.anyio
 async def test_attempts_count_from_the_last_progress(tasks: Tasks) -> None:
     await tasks.add(ID, ORDER)
-    counts = [await tasks.begin_attempt(ID) for _ in range(3)]
+    counts = [(await tasks.begin_attempt(ID)).number for _ in range(3)]
     await tasks.measure_subtask(ID, 0, duration_ms=5000, speech_ms=4000)
-    after_cut = [await tasks.begin_attempt(ID) for _ in range(2)]
+    after_cut = [(await tasks.begin_attempt(ID)).number for _ in range(2)]
     await tasks.advance_subtask(ID, 0, 1000)
 
     assert [1, 2, 3] == counts
     assert [1, 2] == after_cut
-    assert 1 == await tasks.begin_attempt(ID)
+    assert 1 == (await tasks.begin_attempt(ID)).number
 
 
 @pytest.mark.anyio

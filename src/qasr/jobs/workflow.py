@@ -41,8 +41,9 @@ CUTS: Final = 2
 WINDOW: Final = 4
 """Groups of one task that are heard at once: so much is done again after a crash."""
 MOST_ATTEMPTS: Final = 50
-"""How often a task is begun again without having moved on: whatever ends the process each time is then in the task. A
-server's lives may be short for other reasons, so we are patient."""
+"""How often a task is begun again without having moved on: whatever ends the process each time is then in the task."""
+LEAST_STUCK_S: Final = 1800.0
+"""So long a task is begun again even so: a server's lives may be short for other reasons, for some minutes."""
 PAUSES_S: Final = (1.0, 4.0)
 """Before a step whose engine failed is tried again."""
 BUSY_S: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
@@ -147,12 +148,12 @@ class Perform:
         task = await self._tasks.get(task_id)
         if task is None or task.state in ENDED:
             return None
-        attempts = await self._tasks.begin_attempt(task_id)
-        if attempts > MOST_ATTEMPTS:
-            message = f"The task was given up: it was interrupted {attempts - 1} times without moving on."
+        attempt = await self._tasks.begin_attempt(task_id)
+        if attempt.number > MOST_ATTEMPTS and attempt.stuck_s >= LEAST_STUCK_S:
+            message = f"The task was given up: it was interrupted {attempt.number - 1} times without moving on."
             await self._give_up(task, Failure(kind="EngineFailed", message=message))
             return None
-        log.info("task_begun", task_id=task_id, attempt=attempts)
+        log.info("task_begun", task_id=task_id, attempt=attempt.number)
         return task
 
     async def _give_up(self, task: Task, failure: Failure) -> None:

@@ -41,6 +41,7 @@ tasks = sa.Table(
     sa.Column("enqueued", sa.Boolean, nullable=False),
     sa.Column("cancel_requested", sa.Boolean, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("attempts_since_ms", sa.BigInteger, nullable=False),
     sa.Column("progress", sa.BigInteger, nullable=False),
     sa.Column("webhook_due_ms", sa.BigInteger),
     sa.Column("webhook_calls", sa.Integer, nullable=False, server_default="0"),

@@ -48,6 +48,16 @@ class TaskFilter:
     state: TaskState | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One beginning of the work on a task."""
+
+    number: int
+    """From 1, counted anew when the task has moved on."""
+    stuck_s: float
+    """Since the first of them."""
+
+
 class Tasks:
     """Rows of tasks and subtasks."""
 
@@ -70,6 +80,7 @@ class Tasks:
             "enqueued": False,
             "cancel_requested": False,
             "attempts": 0,
+            "attempts_since_ms": 0,
             "progress": 0,
         }
         parts = [
@@ -183,21 +194,26 @@ class Tasks:
         )
         return await self._database.read(lambda connection: list(connection.execute(query).scalars()))
 
-    async def begin_attempt(self, task_id: TaskId) -> int:
-        """A worker takes the task up (again): how often that has happened since it last moved on."""
+    async def begin_attempt(self, task_id: TaskId) -> Attempt:
+        """A worker takes the task up (again)."""
         reached = sa.select(
             sa.func.coalesce(sa.func.sum(subtasks.c.done_ms), 0)
             + sa.func.count().filter(subtasks.c.duration_ms > 0)
             + sa.func.count().filter(subtasks.c.state.in_(ENDED))
         ).where(subtasks.c.task_id == task_id)
 
-        def count(connection: sa.Connection) -> int:
-            row = connection.execute(sa.select(tasks.c.attempts, tasks.c.progress).where(tasks.c.id == task_id)).one()
-            progress = int(connection.execute(reached).scalar_one())
-            attempts = row.attempts + 1 if progress <= row.progress else 1
-            values = {"attempts": attempts, "progress": max(progress, row.progress)}
+        def count(connection: sa.Connection) -> Attempt:
+            row = connection.execute(sa.select(tasks).where(tasks.c.id == task_id)).one()
+            progress, now = int(connection.execute(reached).scalar_one()), self._clock()
+            stuck = row.attempts > 0 and progress <= row.progress
+            attempts, since_ms = (row.attempts + 1, row.attempts_since_ms) if stuck else (1, now)
+            values = {
+                "attempts": attempts,
+                "attempts_since_ms": since_ms,
+                "progress": max(progress, row.progress),
+            }
             connection.execute(sa.update(tasks).where(tasks.c.id == task_id).values(values))
-            return int(attempts)
+            return Attempt(number=attempts, stuck_s=max(0, now - since_ms) / 1000)
 
         return await self._database.write(count)
 
