@@ -167,14 +167,17 @@ async def _do_tasks(settings: Settings, database: Database, work: Work, recordin
             concurrency=settings.jobs.concurrency,
             grace_s=GRACE_S,
         ) as engine,
+        AsyncExitStack() as attached,
         anyio.create_task_group() as group,
     ):
         keep = timedelta(hours=settings.jobs.keep_hours)
         keeper = Keeper(tasks, executors, engine, recordings.forget, executor_id=executor_id, keep=keep)
+        attached.callback(desk.detach)
         await desk.attach(engine)
         group.start_soon(sleep_until_cancelled, BEAT_S, keeper.reap)
         group.start_soon(sleep_until_cancelled, MEND_S, keeper.mend)
         group.start_soon(sleep_until_cancelled, SWEEP_S, keeper.expire)
+        group.start_soon(sleep_until_cancelled, SWEEP_S, recordings.sweep)
 
 
 def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:

@@ -70,8 +70,11 @@ class House:
         self.engine = Engine()
         self.desk = Desk(self.tasks, most_unfinished=3)
         self.objects_of: list[str] = []
+        self.unforgettable: set[str] = set()
 
         async def forget(task_id: str) -> None:
+            if task_id in self.unforgettable:
+                raise OSError("read-only")
             self.objects_of.append(task_id)
 
         self.keeper = Keeper(
@@ -155,6 +158,53 @@ async def test_an_engine_that_is_away_fails_no_submission(house: House) -> None:
     assert task is not None
     assert TaskState.CANCELED is task.state
     assert [task_id] == list(house.engine.known)
+
+
+async def test_what_is_handed_in_between_two_engines_is_done_by_the_second(house: House) -> None:
+    """The first one has ended, and is not asked any more."""
+    await house.desk.attach(house.engine)
+    house.desk.detach()
+    house.engine.is_away = True
+    task_id = await house.desk.submit(ORDER)
+    await house.desk.attach(second := Engine())
+
+    assert [task_id] == list(second.known)
+
+
+async def test_a_task_that_cannot_be_enqueued_keeps_no_other_from_being_mended(house: House) -> None:
+    """What its engine refuses is tried again in the next round; rows whose workflow has vanished are ended all the
+    same.
+    """
+    await house.desk.attach(house.engine)
+    lost = await house.desk.submit(ORDER)
+    del house.engine.known[lost]
+    await house.tasks.add(TaskId("cut-off"), ORDER)
+    house.engine.is_away = True
+    house.now_ms += 120_000
+    await house.keeper.mend()
+    task = await house.tasks.get(lost)
+
+    assert task is not None
+    assert TaskState.FAILED is task.state
+    assert ["cut-off"] == await house.tasks.not_enqueued(before_ms=house.now_ms, limit=10)
+
+
+async def test_a_task_whose_objects_stay_is_kept_and_no_other(house: House) -> None:
+    """The store refuses to remove one: the others go, and the round ends."""
+    await house.desk.attach(house.engine)
+    ids = [await house.desk.submit(ORDER) for _ in range(3)]
+    for task_id in ids:
+        await house.desk.cancel(task_id, "me")
+    house.unforgettable.add(ids[1])
+    house.now_ms += 25 * HOUR_MS
+    await house.keeper.expire()
+    left = [task_id for task_id in ids if await house.desk.query(task_id, "me") is not None]
+    house.unforgettable.clear()
+    await house.keeper.expire()
+
+    assert [ids[1]] == left
+    assert await house.desk.query(ids[1], "me") is None
+    assert sorted(ids) == sorted(house.engine.forgotten)
 
 
 async def test_ended_tasks_are_kept_for_a_day(house: House) -> None:

@@ -43,6 +43,10 @@ class Desk:
         for task_id, urgency in waiting:
             await self._enqueue(engine, task_id, urgency)
 
+    def detach(self) -> None:
+        """The engine is gone; what is handed in waits for the next one."""
+        self._engine = None
+
     async def submit(self, order: TaskOrder) -> TaskId:
         """Take a task on; it is durable when this returns.
 

@@ -180,7 +180,7 @@ def _regular_file(job: Job) -> IO[bytes]:
         raise Refusal("undecodable", NOT_AUDIO)
     if status.st_size == 0:
         file.close()
-        raise Refusal("empty", "The audio is empty.")
+        raise Refusal("empty", NOT_AUDIO)
     if status.st_size > job.max_bytes:
         file.close()
         raise Refusal("too_large", f"The input audio is larger than {job.max_bytes} bytes.")

@@ -22,6 +22,8 @@ from qasr.workers import protocol
 
 GRACE_S: Final = 2.0
 """How long a child may go on with a call that nobody wants any more, unless its pool says otherwise."""
+EXIT_S: Final = 5.0
+"""How long a child may take to end once its output has; a moment, unless it has closed that on purpose."""
 START_S: Final = 30.0
 """How long a call waits for a first child to load."""
 READ_AHEAD: Final = 8
@@ -120,6 +122,9 @@ class _Child:
                     group.start_soon(self._keep_last_words, self.process)
                     await self._read(self.process)
                 failures = 0 if self.ready.is_set() else failures + 1
+                self.ready.clear()  # nobody else's call goes to it
+                with anyio.move_on_after(EXIT_S):  # killing it now would hide from asyncio how it ended
+                    await self.process.wait()
             finally:
                 self.ready.clear()
                 self._send_kill()
