@@ -35,7 +35,7 @@ from qasr.pipeline.live import LiveLimits
 from qasr.pipeline.live_decode import LiveDecoders
 from qasr.service import Service
 from qasr.storage.callbacks import Callbacks
-from qasr.storage.database import Database, create_engine
+from qasr.storage.database import Database, create_engine, url_in
 from qasr.storage.executors import Executors, stable_id
 from qasr.storage.objects import Objects
 from qasr.storage.tasks import Tasks
@@ -128,8 +128,7 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
 @asynccontextmanager
 async def _tasks(settings: Settings, recordings: Filed, calls: FetchPolicy) -> AsyncIterator[Desk]:
     """The desk; behind it, some time later, the durable engine and its keeper. *calls*: where webhooks may lead."""
-    url = settings.database.url
-    database = Database(url or f"sqlite:///{(settings.data_dir / 'qasr.db').absolute()}")
+    database = Database(url_in(settings.data_dir, settings.database.url))
     await anyio.to_thread.run_sync(database.migrate)
     tasks = Tasks(database)
     desk = Desk(tasks, most_unfinished=settings.jobs.most_unfinished, webhook=settings.webhook.url)
@@ -169,15 +168,17 @@ async def _do_tasks(settings: Settings, database: Database, work: Work, recordin
             concurrency=settings.jobs.concurrency,
             grace_s=GRACE_S,
         ) as engine,
+        AsyncExitStack() as attached,
         anyio.create_task_group() as group,
     ):
         keep = timedelta(hours=settings.jobs.keep_hours)
         keeper = Keeper(tasks, executors, engine, recordings.forget, executor_id=executor_id, keep=keep)
+        attached.callback(desk.detach)
         await desk.attach(engine)
-        if not database.is_sqlite:
-            group.start_soon(sleep_until_cancelled, BEAT_S, keeper.reap)
+        group.start_soon(sleep_until_cancelled, BEAT_S, keeper.reap)
         group.start_soon(sleep_until_cancelled, MEND_S, keeper.mend)
         group.start_soon(sleep_until_cancelled, SWEEP_S, keeper.expire)
+        group.start_soon(sleep_until_cancelled, SWEEP_S, recordings.sweep)
 
 
 def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:
@@ -223,7 +224,8 @@ def build(settings: Settings) -> Starlette:
         keys=keys,
         bodies=bodies,
         links=dashscope.ResultLinks(
-            partial(server_secret, settings.data_dir), valid_s=int(settings.jobs.keep_hours * 3600)
+            partial(server_secret, settings.data_dir, settings.server.secret),
+            valid_s=int(settings.jobs.keep_hours * 3600),
         ),
         external_url=settings.server.external_url,
         answer_s=settings.server.answer_s,

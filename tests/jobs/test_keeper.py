@@ -1,16 +1,18 @@
 """Housekeeping of tasks: nothing stays unfinished for ever, and nothing is kept for ever."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.task import TaskId, TaskOrder, TaskState
 from qasr.jobs.desk import Desk
 from qasr.jobs.reaper import Keeper
-from qasr.storage.database import Database
+from qasr.storage.database import Database, executors
 from qasr.storage.executors import Executors, stable_id
 from qasr.storage.tasks import Tasks
 
@@ -26,15 +28,20 @@ class Engine:
     def __init__(self) -> None:
         self.known: dict[TaskId, int] = {}
         self.forgotten: list[TaskId] = []
+        self.taken_over: list[str] = []
+        self.is_away = False
 
     async def enqueue(self, task_id: TaskId, *, priority: int) -> None:
+        self._check()
         self.known.setdefault(task_id, priority)
 
     async def cancel(self, task_id: TaskId) -> None:
+        self._check()
         self.known.pop(task_id)
 
     async def take_over(self, executor_id: str) -> int:
-        raise NotImplementedError(executor_id)
+        self.taken_over.append(executor_id)
+        return 1
 
     async def pick_up(self) -> int:
         return 0
@@ -48,18 +55,26 @@ class Engine:
     async def stop(self, grace_s: float) -> None:
         raise NotImplementedError(grace_s)
 
+    def _check(self) -> None:
+        if self.is_away:
+            raise OSError("the database is away")
+
 
 class House:
     """Rows, a desk and a keeper over one database, on a clock of their own."""
 
     def __init__(self, database: Database) -> None:
+        self.database = database
         self.now_ms = 1_000_000_000
         self.tasks = Tasks(database, clock=lambda: self.now_ms)
         self.engine = Engine()
         self.desk = Desk(self.tasks, most_unfinished=3)
         self.objects_of: list[str] = []
+        self.unforgettable: set[str] = set()
 
         async def forget(task_id: str) -> None:
+            if task_id in self.unforgettable:
+                raise OSError("read-only")
             self.objects_of.append(task_id)
 
         self.keeper = Keeper(
@@ -109,11 +124,87 @@ async def test_a_task_whose_workflow_has_vanished_fails(house: House) -> None:
     assert [TaskState.FAILED, TaskState.RUNNING] == [task and task.state for task in found]
 
 
+async def test_tasks_of_a_name_that_nobody_has_any_more_are_taken_over(house: House) -> None:
+    """On SQLite, too: there the server itself had another name once. One that lives is left alone."""
+    now_ms = int(time.time() * 1000)
+    rows = sa.insert(executors).values([{"id": "old", "beat_ms": now_ms - 60_000}, {"id": "slow", "beat_ms": now_ms}])
+    await house.database.write(lambda connection: connection.execute(rows))
+    await house.keeper.reap()
+    await house.keeper.reap()
+
+    assert ["old"] == house.engine.taken_over
+
+
 async def test_what_was_handed_in_before_the_engine_came_is_done(house: House) -> None:
     task_id = await house.desk.submit(ORDER)
     await house.desk.attach(house.engine)
 
     assert [task_id] == list(house.engine.known)
+
+
+async def test_an_engine_that_is_away_fails_no_submission(house: House) -> None:
+    """The row is enough: the client gets the id, and the task is enqueued once the engine is back. Cancels likewise."""
+    await house.desk.attach(house.engine)
+    house.engine.is_away = True
+    task_id = await house.desk.submit(ORDER)
+    withdrawn = await house.desk.submit(ORDER)
+    canceled = await house.desk.cancel(withdrawn, "me")
+    house.engine.is_away = False
+    house.now_ms += 10_000
+    await house.keeper.mend()
+    task = await house.desk.query(withdrawn, "me")
+
+    assert canceled
+    assert task is not None
+    assert TaskState.CANCELED is task.state
+    assert [task_id] == list(house.engine.known)
+
+
+async def test_what_is_handed_in_between_two_engines_is_done_by_the_second(house: House) -> None:
+    """The first one has ended, and is not asked any more."""
+    await house.desk.attach(house.engine)
+    house.desk.detach()
+    house.engine.is_away = True
+    task_id = await house.desk.submit(ORDER)
+    await house.desk.attach(second := Engine())
+
+    assert [task_id] == list(second.known)
+
+
+async def test_a_task_that_cannot_be_enqueued_keeps_no_other_from_being_mended(house: House) -> None:
+    """What its engine refuses is tried again in the next round; rows whose workflow has vanished are ended all the
+    same.
+    """
+    await house.desk.attach(house.engine)
+    lost = await house.desk.submit(ORDER)
+    del house.engine.known[lost]
+    await house.tasks.add(TaskId("cut-off"), ORDER)
+    house.engine.is_away = True
+    house.now_ms += 120_000
+    await house.keeper.mend()
+    task = await house.tasks.get(lost)
+
+    assert task is not None
+    assert TaskState.FAILED is task.state
+    assert ["cut-off"] == await house.tasks.not_enqueued(before_ms=house.now_ms, limit=10)
+
+
+async def test_a_task_whose_objects_stay_is_kept_and_no_other(house: House) -> None:
+    """The store refuses to remove one: the others go, and the round ends."""
+    await house.desk.attach(house.engine)
+    ids = [await house.desk.submit(ORDER) for _ in range(3)]
+    for task_id in ids:
+        await house.desk.cancel(task_id, "me")
+    house.unforgettable.add(ids[1])
+    house.now_ms += 25 * HOUR_MS
+    await house.keeper.expire()
+    left = [task_id for task_id in ids if await house.desk.query(task_id, "me") is not None]
+    house.unforgettable.clear()
+    await house.keeper.expire()
+
+    assert [ids[1]] == left
+    assert await house.desk.query(ids[1], "me") is None
+    assert sorted(ids) == sorted(house.engine.forgotten)
 
 
 async def test_ended_tasks_are_kept_for_a_day(house: House) -> None:

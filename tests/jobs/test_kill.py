@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from tests.cli.program import word_error_rate
 from tests.conftest import Speech
-from tests.jobs.program import begins, origin, query, start, submit, talk, wait_all, write_wav
+from tests.jobs.program import Said, origin, query, said, start, submit, talk, texts, wait_all, write_wav
 
 from qasr.pipeline.filed import decode_group
 
@@ -22,6 +23,8 @@ TIMES: Final = 40
 """Segments of each recording: five groups."""
 RECORDINGS: Final = 3
 KILLS: Final = 10
+FRUITFUL: Final = 3
+"""Lives at least that have heard something before they are ended."""
 LATENCY_MS: Final = 1200
 
 
@@ -89,6 +92,25 @@ def finished(data_dir: Path, task_ids: list[str]) -> set[tuple[str, int]]:
     }
 
 
+def wait_heard(setting: Setting, n_segments: int) -> None:
+    """Until the engine was given so many, by all lives together."""
+    deadline = time.monotonic() + 60
+    while len(setting.heard()) < n_segments:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def undisturbed(setting: Setting) -> list[list[Said]]:
+    """What is said in each recording, as a server hears it that nobody kills."""
+    quick = setting.variables | {"QASR_SCRIPTED__LATENCY_MS": "1", "QASR_SCRIPTED__CALL_LOG": ""}
+    life = start(setting.folder / "undisturbed", setting.log, quick)
+    base = life.wait_ready()
+    outputs = wait_all(base, [submit(base, [url]) for url in setting.urls], timeout_s=60)
+    found = [said(output) for output in outputs]
+    life.stop()
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_killed_again_and_again_each_task_ends_right_and_no_finished_group_is_heard_again(setting: Setting) -> None:
@@ -103,8 +125,10 @@ def test_killed_again_and_again_each_task_ends_right_and_no_finished_group_is_he
     fruitful = 0
     done: set[tuple[str, int]] = set()
     seen = 0
-    for _ in range(KILLS):
-        time.sleep(rng.uniform(0.2, 3.5))
+    for number in range(KILLS):
+        if number < FRUITFUL:  # on a slow machine a life may end before it has begun to work
+            wait_heard(setting, seen + 1)
+        time.sleep(rng.uniform(0.0, 3.0))
         life.kill()
         for task_id in task_ids:
             for path in (data_dir / "objects" / "work" / task_id / "0").glob("*.pcm"):
@@ -119,14 +143,17 @@ def test_killed_again_and_again_each_task_ends_right_and_no_finished_group_is_he
     outputs = wait_all(life.wait_ready(), task_ids, timeout_s=120)
     heard = setting.heard()
     again += [group for group in done if group in groups and set(heard[seen:]) & set(groups[group])]
-    results = [begins(output) for output in outputs]
+    found = [said(output) for output in outputs]
     code, _ = life.stop()
+    wanted = undisturbed(setting)
 
     assert ["SUCCEEDED"] * RECORDINGS == [output["task_status"] for output in outputs]
-    assert [[TIMES]] * RECORDINGS == [[len(sentences) for sentences in result] for result in results]
-    assert all(sentences == sorted(sentences) for result in results for sentences in result)
+    assert wanted == found
+    assert [[TIMES]] * RECORDINGS == [[len(sentences) for sentences in result] for result in found]
+    assert all(sentences == sorted(sentences) for result in found for sentences in result)
+    assert TIMES == len({text for _, _, text, _ in found[0][0]}), "the engine tells segments apart"
     assert not again
-    assert fruitful >= 2, "the kills fell into starts only"
+    assert fruitful >= FRUITFUL
     twice = sum(Counter(heard).values()) - len(set(heard))
     assert twice <= KILLS * RECORDINGS * 4 * 8
     assert 0 == code
@@ -140,14 +167,15 @@ def test_told_to_stop_it_finishes_groups_under_way_and_goes_on_later(setting: Se
     life = start(data_dir, setting.log, setting.variables)
     base = life.wait_ready()
     task_ids = [submit(base, [url]) for url in setting.urls]
-    while len(setting.heard()) < 8:
-        time.sleep(0.05)
+    wait_heard(setting, 8)
     code, took_s = life.stop()
     left = len(setting.heard())
     life = start(data_dir, setting.log, setting.variables)
     outputs = wait_all(life.wait_ready(), task_ids, timeout_s=120)
+    found = [said(output) for output in outputs]
     life.stop()
 
+    assert undisturbed(setting) == found
     assert 0 == code
     assert took_s < 30
     assert left < TIMES * RECORDINGS
@@ -173,7 +201,11 @@ def test_a_group_that_the_engine_can_never_hear_fails_its_recording_and_no_other
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_real_speech_survives_kills_word_for_word(tmp_path: Path, references: dict[str, str]) -> None:
-    """The embedded engine, killed three times, hears what it hears undisturbed."""
+    """The embedded engine, killed three times, hears what it hears undisturbed, and that is what was said.
+
+    A comma, seldom a word, depends on which segments share a call of this engine, and that on the moment; the scripted
+    one, above, is compared to the letter.
+    """
     names = ["jfk.flac", "LJ001-0001.flac", "LJ001-0002.flac", "LJ001-0003.flac", "LJ001-0004.flac"]
     variables = {"QASR_ENGINES__DEFAULT": "moonshine"}
     with origin(Path(__file__).parents[1] / "data") as base:
@@ -190,9 +222,12 @@ def test_real_speech_survives_kills_word_for_word(tmp_path: Path, references: di
             server = life.wait_ready()
         (actual,) = wait_all(server, [disturbed], timeout_s=60)
         expected = query(server, undisturbed)
-        found, wanted = begins(actual), begins(expected)
+        found, wanted = said(actual), said(expected)
+        heard, expected_texts = ([" ".join(part) for part in texts(output)] for output in (actual, expected))
         life.stop()
 
     assert "SUCCEEDED" == actual["task_status"]
-    assert wanted == found
-    assert all(found)
+    assert word_error_rate(" ".join(expected_texts), " ".join(heard)) <= 0.03, (expected_texts, heard)
+    assert [(one[0][0], one[-1][1]) for one in wanted] == [(one[0][0], one[-1][1]) for one in found]
+    assert all(word_error_rate(references[name], text) <= 0.2 for name, text in zip(names, heard, strict=True)), heard
+    assert all(words for sentences in found for *_, words in sentences)

@@ -201,6 +201,19 @@ async def test_a_claim_whose_holder_died_is_made_by_the_next(house: House) -> No
 
 
 @pytest.mark.anyio
+async def test_claims_that_nobody_comes_back_from_end_too(house: House) -> None:
+    """A call that ends its server each time, say."""
+    with receiving() as receiver:
+        await house.ended(receiver.url)
+        for _ in range(8):
+            assert 1 == len(await house.callbacks.claim(limit=10, lease_ms=1))
+            house.clock.ms += 1
+
+        assert [1, 0] == [await house.later(), await house.later(7200)]
+        assert not receiver.calls
+
+
+@pytest.mark.anyio
 async def test_canceled_tasks_are_told_of_and_unfinished_ones_not(house: House) -> None:
     with receiving() as receiver:
         order = TaskOrder(

@@ -1,7 +1,9 @@
 """Long recordings by way of the object store are heard as short ones are, and every step may be done again."""
 
 import io
+import os
 import struct
+import time
 import wave
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -162,6 +164,19 @@ async def test_only_the_transcript_is_left(house: House, speech: Speech) -> None
     assert ["results/task-1/0/transcript.jsonl"] == left
     assert [] == house.objects()
     assert [] == left_in(house.folder / "fetching")
+
+
+@pytest.mark.anyio
+async def test_downloads_that_were_left_behind_are_removed_after_a_day(house: House) -> None:
+    """Another server has taken their tasks over, and knows nothing of the files here."""
+    folder = house.folder / "fetching"
+    await anyio.Path(folder).mkdir(exist_ok=True)
+    for name, age_s in (("a-0", 90_000), ("a-0.part", 90_000), ("b-0", 3_600)):
+        (folder / name).touch()
+        os.utime(folder / name, (time.time() - age_s,) * 2)
+    await house.filed.sweep()
+
+    assert ["b-0"] == [path.name for path in left_in(folder)]
 
 
 @pytest.mark.anyio

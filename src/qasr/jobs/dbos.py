@@ -158,7 +158,7 @@ class _Engine:
         """See ``port.JobEngine``: those that were left alone at the last look, too; others may just be starting."""
         if self.is_stopping:
             return 0
-        left = frozenset(await self._pending(self._executor_id)) - self._running.keys()
+        left = frozenset(await self._pending(self._executor_id, limit=None)) - self._running.keys()
         again, self._left = sorted(left & self._left), left
         if again:
             await self.dbos.resume_workflows_async(again, queue_name=QUEUE)
@@ -204,9 +204,9 @@ class _Engine:
         if self._is_shared:
             await self.take_over(self._executor_id)
 
-    async def _pending(self, executor_id: str) -> list[str]:
+    async def _pending(self, executor_id: str, *, limit: int | None = BATCH) -> list[str]:
         found = await self.dbos.list_workflows_async(
-            executor_id=executor_id, status="PENDING", limit=BATCH, load_input=False, load_output=False
+            executor_id=executor_id, status="PENDING", limit=limit, load_input=False, load_output=False
         )
         return [status.workflow_id for status in found]
 

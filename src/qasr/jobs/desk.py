@@ -43,6 +43,10 @@ class Desk:
         for task_id, urgency in waiting:
             await self._enqueue(engine, task_id, urgency)
 
+    def detach(self) -> None:
+        """The engine is gone; what is handed in waits for the next one."""
+        self._engine = None
+
     async def submit(self, order: TaskOrder) -> TaskId:
         """Take a task on; it is durable when this returns.
 
@@ -59,7 +63,10 @@ class Desk:
         if self._engine is None:
             self._waiting.append((task_id, priority(unfinished)))
         else:
-            await self._enqueue(self._engine, task_id, priority(unfinished))
+            try:
+                await self._enqueue(self._engine, task_id, priority(unfinished))
+            except Exception:  # its row is there, so it will be done: the keeper enqueues it
+                log.exception("task_not_enqueued", task_id=task_id)
         log.info("task_submitted", task_id=task_id, model=order.model, recordings=len(order.urls))
         return task_id
 
@@ -76,7 +83,10 @@ class Desk:
         if not await self._tasks.cancel_pending(task_id, owner):
             return False
         if self._engine is not None:
-            await self._engine.cancel(TaskId(task_id))
+            try:
+                await self._engine.cancel(TaskId(task_id))
+            except Exception:  # its row says it: whoever begins it will see that it has ended
+                log.exception("workflow_not_canceled", task_id=task_id)
         log.info("task_canceled", task_id=task_id)
         return True
 

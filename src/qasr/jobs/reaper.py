@@ -1,7 +1,8 @@
 """What keeps tasks moving when something has gone wrong, and removes them when their time is over.
 
 - *reap*: servers that share a database tell that they live; the tasks of one that has fallen silent are taken over. To
-  take a living one for dead costs work done twice, never a wrong result.
+  take a living one for dead costs work done twice, never a wrong result. A server that has its database to itself may
+  have had another name before, whose tasks nobody else would go on with.
 - *mend*: rows without a workflow (a crash between the two), workflows that nobody works on, and rows whose workflow has
   vanished: none of them may stay unfinished for ever.
 - *expire*: tasks, transcripts and workflows some time after their end.
@@ -13,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from qasr.domain.task import TaskId
 from qasr.jobs.port import JobEngine
 from qasr.storage.executors import Executors
 from qasr.storage.tasks import Tasks, now_ms
@@ -72,9 +74,13 @@ class Keeper:
         """Find tasks that nobody would ever finish."""
         before_ms = self._clock() - int(SUBMITTING_S * 1000)
         for task_id in await self._tasks.not_enqueued(before_ms=before_ms, limit=BATCH):
-            await self._engine.enqueue(task_id, priority=1)
-            await self._tasks.mark_enqueued(task_id)
-            log.info("task_enqueued_late", task_id=task_id)
+            try:
+                await self._engine.enqueue(task_id, priority=1)
+                await self._tasks.mark_enqueued(task_id)
+            except Exception:  # the others, and what follows, do not wait for it
+                log.exception("task_not_enqueued", task_id=task_id)
+            else:
+                log.info("task_enqueued_late", task_id=task_id)
         if n_tasks := await self._engine.pick_up():
             log.warning("tasks_picked_up", tasks=n_tasks)
         stale = await self._tasks.stale(before_ms=self._clock() - int(VANISHED_S * 1000), limit=BATCH)
@@ -83,14 +89,25 @@ class Keeper:
                 log.error("task_vanished", task_id=task_id, state=state)
 
     async def expire(self) -> None:
-        """Forget tasks that ended long enough ago."""
+        """Forget tasks that ended long enough ago; one whose objects cannot be removed is kept for the next round."""
         before_ms = self._clock() - int(self._keep.total_seconds() * 1000)
-        while expired := await self._tasks.expired(before_ms=before_ms, limit=BATCH):
-            for task_id in expired:
-                await self._forget(task_id)
-            await self._engine.forget(expired)
-            await self._tasks.delete(expired)
-            log.info("tasks_expired", tasks=len(expired))
+        kept: set[TaskId] = set()
+        while expired := await self._tasks.expired(before_ms=before_ms, limit=BATCH + len(kept)):
+            gone = [task_id for task_id in expired if task_id not in kept and await self._is_forgotten(task_id)]
+            kept.update(set(expired).difference(gone))
+            if not gone:
+                return
+            await self._engine.forget(gone)
+            await self._tasks.delete(gone)
+            log.info("tasks_expired", tasks=len(gone))
+
+    async def _is_forgotten(self, task_id: TaskId) -> bool:
+        try:
+            await self._forget(task_id)
+        except Exception:
+            log.exception("task_not_forgotten", task_id=task_id)
+            return False
+        return True
 
 
 __all__ = ["BEAT_S", "MEND_S", "Keeper"]

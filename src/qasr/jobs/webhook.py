@@ -120,6 +120,10 @@ class Courier:
 
     async def call(self, callback: Callback) -> None:
         """Make one call, and write down what follows from its answer."""
+        if callback.calls > len(self._pauses_s):  # claimed again and again, and nobody came to write that down
+            await self._callbacks.settle(callback.task_id)
+            log.error("webhook_given_up", task_id=callback.task_id, calls=callback.calls)
+            return
         task = await self._tasks.get(callback.task_id)
         if task is None:
             return

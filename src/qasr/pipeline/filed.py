@@ -9,7 +9,9 @@ more than a few groups in memory, however long the recording is; and what a step
 """
 
 import struct
+import time
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,6 +45,8 @@ MOST_GROUP_MS: Final = 120_000
 """Of speech in a group of several segments: 4 MB."""
 LEAST_HEARD: Final = 4
 """Groups that may be in memory at once, of all tasks together; more where the engine takes more. A group is 8 MB."""
+ABANDONED_S: Final = 24 * 3600
+"""Age of what remains of a download; no step lasts as long."""
 _LENGTH: Final = struct.Struct("<I")
 
 
@@ -270,6 +274,18 @@ class Filed:
         await self._transcripts.delete(task_id)
         for path in await anyio.to_thread.run_sync(lambda: list(self._folder.glob(f"{task_id}-*"))):
             await anyio.to_thread.run_sync(partial(path.unlink, missing_ok=True))
+
+    async def sweep(self) -> None:
+        """Remove downloads that nobody has gone on with for long: those of tasks that another server has taken over."""
+        before_s = time.time() - ABANDONED_S
+
+        def remove() -> None:
+            for path in self._folder.glob("*"):
+                with suppress(FileNotFoundError):  # its task has ended meanwhile
+                    if path.stat().st_mtime < before_s:
+                        path.unlink()
+
+        await anyio.to_thread.run_sync(remove)
 
 
 async def _recognized(pieces: list[Segment], asked: Asked, engines: LoadedEngines, *, judged: bool) -> list[Sentence]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from qasr.domain.errors import NotFound
 from qasr.domain.transcript import Sentence
 from qasr.storage.objects import Objects
 
@@ -46,7 +47,7 @@ class Transcripts:
         """
         async for line in self._lines(task_id, number):
             return msgspec.json.decode(line, type=TranscriptHeader)
-        raise AssertionError("a transcript without a header")
+        raise NotFound("The transcript is empty.")  # the power failed while it was written
 
     async def sentences(self, task_id: str, number: int) -> AsyncIterator[Sentence]:
         """All sentences, ordered by channel and time.
