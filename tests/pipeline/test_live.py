@@ -546,6 +546,7 @@ STATES: dict[str, tuple[LiveOptions, list[Act]]] = {
     "manual, not committed": (MANUAL, [loud(40), "settle"]),
     "manual, committed": (MANUAL, [loud(40), "commit", "settle"]),
     "nothing listened to yet": (FOUND, [loud(2)]),
+    "orders waiting": (MANUAL, [loud(2), "settle", "clear", loud(1), "commit", FOUND]),
 }
 
 
