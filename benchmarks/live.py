@@ -46,7 +46,7 @@ async def sessions(bench: Bench) -> list[Row]:
     sound = _monologue(bench.sounds)
     rows: list[Row] = []
     reached = 0
-    async with serving(ENGINES__DEFAULT="scripted", LIVE__MOST_SESSIONS="1000") as server:
+    async with serving(ENGINES__DEFAULT="scripted", ENGINES__ALIGNERS="0", LIVE__MOST_SESSIONS="1000") as server:
         causes = _causes(await _spoken(server, sound, 1))
         for level in LEVELS[:1] if bench.quick else LEVELS:
             before = server.processes()

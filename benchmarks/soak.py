@@ -38,7 +38,7 @@ async def measure(n_sessions: int, sound: bytes) -> list[Row]:
     frames = [sound[at : at + FRAME_BYTES] for at in range(0, len(sound) - FRAME_BYTES, FRAME_BYTES)][:40]
     chance = random.Random(SEED)
     looks: list[tuple[float, int, int]] = []
-    async with serving(ENGINES__DEFAULT="scripted") as server:
+    async with serving(ENGINES__DEFAULT="scripted", ENGINES__ALIGNERS="0") as server:
         await _round(server, n_sessions // ROUNDS, frames, chance)  # so that caches and pools are full
         for _ in range(ROUNDS):
             looks.append(await _look(server))

@@ -109,8 +109,8 @@ class Engines(_Section):
     """Seconds of audio that may wait for an engine per class; beyond it requests are told to come later."""
     decoders: int = Field(default=0, ge=0)
     """Processes that parse media; 0: one per processor, at most 4."""
-    aligners: int = Field(default=1, ge=1)
-    """Processes that find word times."""
+    aligners: int = Field(default=1, ge=0)
+    """Processes that find word times; 0: word times are estimated."""
 
 
 class Live(_Section):

@@ -17,6 +17,7 @@ import structlog
 
 from qasr.domain.errors import EngineUnavailable
 from qasr.engines.base import Aligner, EngineFactory, LiveVad, Recognizer
+from qasr.engines.prompt_aligner import PromptAligner
 from qasr.engines.silero_vad import SileroVad
 from qasr.engines.slots import EngineSlots
 from qasr.engines.vad_batcher import VadBatcher
@@ -37,6 +38,8 @@ class LoadedEngines:
     vad: SileroVad
     live_vad: LiveVad
     aligner: Aligner | None
+    live_aligner: Aligner | None = None
+    """The same, for those who do not wait for it."""
 
     @property
     def name(self) -> str:
@@ -59,7 +62,7 @@ async def loaded(
         default: ``auto``, or an engine's name.
         settings: per engine name, handed to its factory.
         queue_audio_s: seconds of audio that may wait, per lane.
-        aligners: processes that find word times.
+        aligners: processes that find word times; 0: they are estimated.
 
     Raises:
         EngineUnavailable: none could be loaded; the message names each with its reason.
@@ -70,7 +73,8 @@ async def loaded(
         aligner = await _aligner(stack, recognizer, aligners)
         slots = await stack.enter_async_context(EngineSlots(recognizer, queue_audio_s=queue_audio_s))
         batcher = await stack.enter_async_context(VadBatcher(await vad))
-        yield LoadedEngines(slots, await vad, batcher, aligner)
+        prompt = None if aligner is None else PromptAligner(aligner, most=2 * aligners)
+        yield LoadedEngines(slots, await vad, batcher, aligner, prompt)
 
 
 async def _first_that_loads(
@@ -100,7 +104,7 @@ async def _aligner(stack: AsyncExitStack, recognizer: Recognizer, processes: int
 
     capabilities = recognizer.capabilities
     hears_english = capabilities.languages is None or "en" in capabilities.languages
-    if capabilities.word_times or not hears_english:
+    if capabilities.word_times or not hears_english or not processes:
         return None
     try:
         return await stack.enter_async_context(pocketsphinx_aligner.aligner(processes))

@@ -373,7 +373,7 @@ class _Session:
         request = Request(segment=piece.segment, hints=asked.hints)
         hypothesis = await self._engines.slots.recognize(request, lane=Lane.LIVE, owner=self._owner)
         options = RecognitionOptions(hints=asked.hints, word_times=asked.word_times, sentence_ends="pauses")
-        return await sentences_of(piece.segment, hypothesis, options, self._engines.aligner)
+        return await sentences_of(piece.segment, hypothesis, options, self._engines.live_aligner)
 
     def _advance(self) -> None:
         """Tell the finals whose turn it is, and what is certain now of the first utterance without one."""
