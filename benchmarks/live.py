@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -37,8 +38,18 @@ TAIL_S: Final = 2.0
 MONOLOGUE_S: Final = 24.0
 ABOUT: Final = Console(stderr=True)
 
-Lags = Mapping[tuple[int, str, bool], int]
-"""Which frame causes which result: a result is known by sentence, text and whether it is final."""
+
+@dataclass(frozen=True, slots=True)
+class Causes:
+    """Which frame causes which result."""
+
+    finals: Mapping[int, int]
+    """By sentence."""
+    partials: Mapping[tuple[int, int], int]
+    """By sentence and number of words."""
+    offsets: Mapping[int, int]
+    """By sentence, for partials that a lone speaker does not get: so many frames behind the number of words, at least;
+    the engine hears a word per frame."""
 
 
 async def sessions(bench: Bench) -> list[Row]:
@@ -46,7 +57,8 @@ async def sessions(bench: Bench) -> list[Row]:
     sound = _monologue(bench.sounds)
     rows: list[Row] = []
     reached = 0
-    async with serving(ENGINES__DEFAULT="scripted", ENGINES__ALIGNERS="0", LIVE__MOST_SESSIONS="1000") as server:
+    settings = {"ENGINES__ALIGNERS": "0", "LIVE__MOST_SESSIONS": "1000", "SCRIPTED__WORD_MS": str(FRAME_MS)}
+    async with serving(ENGINES__DEFAULT="scripted", **settings) as server:
         causes = _causes(await _spoken(server, sound, 1))
         for level in LEVELS[:1] if bench.quick else LEVELS:
             before = server.processes()
@@ -175,22 +187,38 @@ async def _watched(server: Server, sound: bytes, speakers: int) -> tuple[Heard, 
         watching.cancel()
 
 
-def _causes(alone: Heard) -> Lags:
+def _causes(alone: Heard) -> Causes:
     """A lone speaker's results come before the next frame is sent: the last one sent has caused them."""
     (spoken,) = alone.spoken
-    causes: dict[tuple[int, str, bool], int] = {}
+    finals: dict[int, int] = {}
+    partials: dict[tuple[int, int], int] = {}
+    offsets: dict[int, int] = {}
     for told in spoken.told:
-        causes.setdefault(_key(told), math.floor(told.at_s * 1000 / FRAME_MS))
-    return causes
+        last = math.floor(told.at_s * 1000 / FRAME_MS)
+        if told.end_ms is None:
+            partials[told.sentence, _n_words(told)] = last
+            offset = last - _n_words(told)
+            offsets[told.sentence] = min(offset, offsets.get(told.sentence, offset))
+        else:
+            finals[told.sentence] = last
+    return Causes(finals, partials, offsets)
 
 
-def _lags(spoken: Spoken, causes: Lags) -> list[float]:
-    """Milliseconds from the frame that causes a result to the result; of those that a lone speaker gets, too."""
-    return [1000 * told.at_s - causes[_key(told)] * FRAME_MS for told in spoken.told if _key(told) in causes]
+def _lags(spoken: Spoken, causes: Causes) -> list[float]:
+    """Milliseconds from the frame that causes a result to the result; of sentences that a lone speaker gets, too."""
+    lags = []
+    for told in spoken.told:
+        if told.end_ms is not None and told.sentence in causes.finals:
+            lags.append(1000 * told.at_s - causes.finals[told.sentence] * FRAME_MS)
+        elif told.end_ms is None and told.sentence in causes.offsets and _n_words(told):
+            at_least = causes.offsets[told.sentence] + _n_words(told)
+            lags.append(1000 * told.at_s - causes.partials.get((told.sentence, _n_words(told)), at_least) * FRAME_MS)
+    return lags
 
 
-def _key(told: Told) -> tuple[int, str, bool]:
-    return told.sentence, told.text, told.end_ms is not None
+def _n_words(told: Told) -> int:
+    """Heard by the scripted engine, before the utterance is complete."""
+    return told.text.count("word")
 
 
 def _firsts(told: Sequence[Told]) -> list[Told]:
