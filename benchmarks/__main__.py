@@ -9,7 +9,7 @@ from typing import Final
 import uvloop
 from rich.console import Console
 
-from benchmarks import accuracy, front, load, memory, speed, startup, tasks, vad
+from benchmarks import accuracy, front, load, memory, sessions, speed, startup, tasks, vad
 from benchmarks.bench import Bench
 from benchmarks.clips import ROOT, corpus, sounds
 from benchmarks.table import Results, Row
@@ -20,6 +20,7 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Bench], Awaitable[list[Row]]]]] = {
     "load": load.measure,
     "front": front.measure,
     "vad": vad.measure,
+    "sessions": sessions.measure,
     "memory": memory.measure,
     "startup": startup.measure,
 }

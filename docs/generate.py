@@ -29,7 +29,7 @@ from qasr import catalogue, config
 from qasr.domain import errors as tree
 from qasr.domain.task import Failure
 from qasr.faces.dashscope import errors as dashscope
-from qasr.faces.dashscope import tasks, uploads
+from qasr.faces.dashscope import inference_dialogue, tasks, uploads
 from qasr.faces.openai import errors as openai
 
 DOCS: Final = Path(__file__).parent
@@ -228,6 +228,18 @@ def errors_tasks() -> str:
     return table(rows)
 
 
+def errors_live() -> str:
+    """Codes of the task protocol, by what failed."""
+    codes: dict[str, list[str]] = {}
+    for kind in kinds():
+        if not issubclass(kind, NOT_LIVE):
+            codes.setdefault(inference_dialogue.to_code(kind("why")), []).append(
+                f"{_meaning(kind)} (`{kind.__name__}`)"
+            )
+    codes["UNSUPPORTED_FORMAT"].append("`format` names none that is taken")
+    return table([["`error_code`", "what happened"], *([f"`{code}`", "; ".join(why)] for code, why in codes.items())])
+
+
 ASKED_BEFORE: Final = frozenset(
     {
         tree.UnsupportedOption,
@@ -240,6 +252,16 @@ ASKED_BEFORE: Final = frozenset(
     }
 )
 """Errors of submissions; no recording fails by them."""
+
+NOT_LIVE: Final = (
+    tree.AccessDenied,
+    tree.FetchFailed,
+    tree.NotFound,
+    tree.TooLarge,
+    tree.Unauthorized,
+    tree.WrongState,
+)
+"""No live task fails by them."""
 
 
 # ---- compatibility
@@ -318,6 +340,7 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "errors-dashscope": errors_dashscope,
     "errors-uploads": errors_uploads,
     "errors-tasks": errors_tasks,
+    "errors-live": errors_live,
     "interfaces": compat_short,
     "compat": compat,
     "models": models,

@@ -229,6 +229,9 @@ def build(settings: Settings) -> Starlette:
         answer_s=settings.server.answer_s,
         spool=settings.data_dir / "spool",
         live=live,
+        patience=dashscope.Patience(
+            data_s=settings.live.no_data_s, speech_s=settings.live.silence_s, task_s=settings.live.idle_s
+        ),
     )
     routes: list[BaseRoute] = [
         *health.routes(service),

@@ -128,6 +128,10 @@ class Live(_Section):
     """Seconds, of time and of sound, after which a session is ended (the documented 120 minutes)."""
     idle_s: float = Field(default=60.0, gt=0)
     """A DashScope session that gets no frame for so long is closed."""
+    no_data_s: float = Field(default=23.0, gt=0)
+    """A task of DashScope's task protocol that gets no frame for so long fails."""
+    silence_s: float = Field(default=60.0, gt=0)
+    """The same where nobody speaks for so long, unless the client asked for heartbeats."""
     stalled_s: float = Field(default=30.0, gt=0)
     """A client that does not read what it is sent is cut off after so long."""
 

@@ -278,7 +278,7 @@ def test_recorded_run_task_with_every_keyword() -> None:
         "heartbeat": True,
         "speech_noise_threshold": 0.1,
     }
-    resources = [{"resource_id": "vocab-phrase-1", "resource_type": "asr_phrase"}]
+    resources: Any = [{"resource_id": "vocab-phrase-1", "resource_type": "asr_phrase"}]
     named = []
     for key in ("vocabulary_id", "resources", "disfluency_removal_enabled", None):
         actions = dialogue(ABLE).receive(run(parameters=given, context=[user("Alibaba")], resources=resources))
@@ -655,6 +655,14 @@ def test_instant_hotwords() -> None:
 
     assert (Hotword(text="Alibaba", weight=4),) == opened(ABLE, **asked).hints.hotwords
     assert "no hotwords" in refusal(dialogue().receive(run(**asked)))[1]
+    for words, why in (
+        ({f"w{i}": 1 for i in range(2001)}, "more than 2000 words"),
+        ({f"w{i}": 50 for i in range(51)}, "more than 50 words of weight 50"),
+        ({"w": 6}, "weights"),
+    ):
+        assert (
+            why in refusal(dialogue(ABLE).receive(run(model=asked["model"], parameters=PCM | {"vocabulary": words})))[1]
+        )
 
 
 def test_context() -> None:

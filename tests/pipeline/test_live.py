@@ -17,6 +17,8 @@ from tests.pipeline.sessions import (
     Act,
     Led,
     LedStreams,
+    LoudChannel,
+    LoudVad,
     act,
     engines,
     finals,
@@ -36,6 +38,7 @@ from qasr.domain.live import Final as Told
 from qasr.domain.options import Hints
 from qasr.engines import scripted
 from qasr.engines.registry import loaded
+from qasr.engines.silero_vad import Probabilities
 from qasr.engines.slots import Lane
 from qasr.engines.vad_batcher import VadBatcher
 from qasr.pipeline.guess import MOST_REPEATS
@@ -364,6 +367,34 @@ async def test_a_dead_or_buggy_engine_costs_utterances_only(error: Exception, ex
     assert [expected] * 2 == [type(event.error) for event in told if isinstance(event, Failed)]
 
 
+class BrokenVad(LoudVad):
+    """Breaks at the first sound."""
+
+    def start(self) -> "BrokenChannel":
+        return BrokenChannel()
+
+
+class BrokenChannel(LoudChannel):
+    async def feed(self, pcm: Pcm) -> Probabilities:  # noqa: ARG002 - the port's
+        raise EngineFailed("Voice activity detection failed.")
+
+
+async def test_without_voice_activity_a_session_ends() -> None:
+    """There is nothing that could be told any more; nobody is left waiting, other sessions go on."""
+    engine = Led()
+    async with engines(engine, BrokenVad()) as broken, engines(engine) as heard:
+        before = asyncio.all_tasks()
+        with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the block is what is tested
+            async with live_session(FOUND, broken, LiveLimits(), owner="a") as session:
+                await session.feed(loud(1))
+                async with asyncio.timeout(10):
+                    assert [] == [event async for event in session.events()]
+
+        assert caught.group_contains(EngineFailed)
+        assert before == asyncio.all_tasks()
+        assert ["w0 w1"] == finals(await talk(heard, FOUND, loud(2)))
+
+
 async def test_speech_that_the_engine_cannot_hear_is_not_written_down() -> None:
     """An English engine that guesses at other languages: five seconds are enough to know."""
     engine = Led(logprob=-1.5)
@@ -515,6 +546,7 @@ STATES: dict[str, tuple[LiveOptions, list[Act]]] = {
     "manual, not committed": (MANUAL, [loud(40), "settle"]),
     "manual, committed": (MANUAL, [loud(40), "commit", "settle"]),
     "nothing listened to yet": (FOUND, [loud(2)]),
+    "orders waiting": (MANUAL, [loud(2), "settle", "clear", loud(1), "commit", FOUND]),
 }
 
 

@@ -60,7 +60,10 @@ class SpeechStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeechStopped:
-    """The sound of an utterance is complete: by silence, by length, by a commit or by the end of the session."""
+    """The sound of an utterance is complete: by silence, by length, by a commit or by the end of the session.
+
+    ``at_ms`` lies a little behind its last speech; the silence that ended it is not part of it.
+    """
 
     utterance: int
     at_ms: int
@@ -116,11 +119,18 @@ class LiveSession(Protocol):
     async def feed(self, pcm: Pcm) -> None:
         """Hear more. Returns once the session has room for the sound: seconds later where the engine is slow, which is
         how a client that sends faster than we hear is slowed down.
+
+        Raises:
+            TooLong: the session would hear more sound in all than a session may.
+            WrongState: it is finished. The other orders raise it too.
         """
         ...
 
     async def commit(self) -> None:
-        """Manual mode: what was fed since the last commit is an utterance. Nothing happens if nothing was fed."""
+        """Manual mode: what was fed since the last commit is an utterance. Nothing happens if nothing was fed.
+
+        Where the session finds the ends itself, an open utterance ends here; nothing happens if none is open.
+        """
         ...
 
     async def clear(self) -> None:
@@ -130,7 +140,12 @@ class LiveSession(Protocol):
         ...
 
     async def configure(self, options: LiveOptions) -> None:
-        """Applies to what is fed from now on; an open utterance keeps the hints it has until it ends."""
+        """Applies to what is fed from now on; an open utterance keeps the hints it has until it ends. It ends here if
+        ``endpointing`` is set now and was not before, or the other way round.
+
+        Raises:
+            UnsupportedLanguage, UnsupportedOption: the loaded engine cannot do it; nothing has changed.
+        """
         ...
 
     async def finish(self) -> None:

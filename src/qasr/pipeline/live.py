@@ -139,6 +139,7 @@ class _Session:
         self._n_unheard = 0  # in the inbox, or in segments that were not heard yet
         self._is_finished = False
         self._is_listening = True
+        self._is_closed = False
 
         self._vad: VadChannel = self._new_vad()
         self._divider = self._new_divider()
@@ -187,15 +188,14 @@ class _Session:
                 event = self._outbox.popleft()
                 self._make_room()
                 yield event
-            if not self._is_listening and not self._untold:
+            if self._is_closed or (not self._is_listening and not self._untold):
                 return
             self._news.clear()
             await self._news.wait()
 
     def close(self) -> None:
         """The block is left: who still waits for room or news waits no longer."""
-        self._is_finished, self._is_listening = True, False
-        self._untold.clear()
+        self._is_finished = self._is_closed = True
         self._turn()
         self._room.set()
         self._news.set()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qasr.catalogue import Catalogue
+from qasr.faces.dashscope.inference_dialogue import Patience
 from qasr.faces.dashscope.results import ResultLinks
 from qasr.faces.http import Bodies, Keys
 from qasr.faces.sockets import LiveContext
@@ -24,3 +25,4 @@ class Context:
     answer_s: float
     spool: Path
     live: LiveContext
+    patience: Patience

@@ -124,14 +124,14 @@ def _fun_options(messages: Sequence[wire.Message], parameters: wire.Parameters) 
     return RecognitionOptions(hints=hints, word_times="words", speakers=bool(parameters.speaker_diarization_enabled))
 
 
-def instant_hotwords(vocabulary: dict[str, int]) -> tuple[Hotword, ...]:
-    """Words that come with the request.
+def instant_hotwords(vocabulary: dict[str, int], *, most: int = INSTANT_HOTWORDS) -> tuple[Hotword, ...]:
+    """Words that come with the request, *most* of them.
 
     Raises:
         InvalidParameter: too many, or weights out of range.
     """
-    if len(vocabulary) > INSTANT_HOTWORDS:
-        raise InvalidParameter(f"vocabulary holds more than {INSTANT_HOTWORDS} words.", parameter="vocabulary")
+    if len(vocabulary) > most:
+        raise InvalidParameter(f"vocabulary holds more than {most} words.", parameter="vocabulary")
     for text, weight in vocabulary.items():
         if not text.strip() or weight not in (1, 2, 3, 4, 5, 50):
             raise InvalidParameter("vocabulary weights must be 1 to 5, or 50.", parameter="vocabulary")

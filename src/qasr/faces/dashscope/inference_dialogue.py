@@ -32,6 +32,7 @@ from qasr.domain.errors import (
     NoSpeech,
     QasrError,
     QueueFull,
+    TooLong,
     Undecodable,
 )
 from qasr.domain.live import Failed, LiveEvent
@@ -47,6 +48,7 @@ T = TypeVar("T")
 CODES: Final[Mapping[type[QasrError], str]] = {
     **{kind: code for kind, (_, code) in SHAPES.items()},
     MediaError: "UNSUPPORTED_FORMAT",
+    TooLong: "InvalidParameter",
     NoAudioTrack: "NO_VALID_AUDIO_ERROR",
     NoSpeech: "NO_VALID_AUDIO_ERROR",
     CapacityError: "Throttling.RateQuota",

@@ -14,7 +14,7 @@ from qasr.catalogue import LiveTraits, Model
 from qasr.domain.audio import LiveCodec, LiveFormat
 from qasr.domain.errors import InvalidParameter, ModelNotServed
 from qasr.domain.live import Endpointing, LiveOptions
-from qasr.domain.options import HiddenWords, Hints
+from qasr.domain.options import HiddenWords, Hints, Hotword
 from qasr.faces.dashscope import inference_wire as wire
 from qasr.faces.dashscope.generation import instant_hotwords
 from qasr.faces.dashscope.submission import Abilities, Wish, hidden_words, possible_language, refusals
@@ -30,6 +30,10 @@ LONGEST_MS: Final = 30_000
 """A sentence that grows longer is ended at its next short pause."""
 LONGEST_MULTI_MS: Final = 12_000
 """The same with ``multi_threshold_mode_enabled``, which is documented to prevent overlong sentences."""
+INSTANT_HOTWORDS: Final = 2000
+FORCED: Final = 50
+"""The weight of a hotword that is to be heard wherever it could be."""
+MOST_FORCED: Final = 50
 CONTEXT_MESSAGES: Final = 5
 """Latest messages of each role that count."""
 CONTEXT_ROUND_CHARS: Final = 400
@@ -104,7 +108,7 @@ def parse(call: wire.Run, model: Model, able: Abilities) -> Asked:
             hints=Hints(
                 language=_language(parameters, model, able),
                 context=context,
-                hotwords=instant_hotwords(parameters.vocabulary or {}),
+                hotwords=_hotwords(parameters.vocabulary or {}),
             ),
             endpointing=_endpointing(parameters, traits, semantic=semantic),
             word_times="words" if traits.words else "none",
@@ -182,6 +186,13 @@ def _language(parameters: wire.Parameters, model: Model, able: Abilities) -> str
     if most is not None and len(codes) > most:
         raise InvalidParameter(f"At most {most} language_hints.", parameter="language_hints")
     return possible_language([parameters.source_language, *codes], model, able.engine)
+
+
+def _hotwords(vocabulary: dict[str, int]) -> tuple[Hotword, ...]:
+    hotwords = instant_hotwords(vocabulary, most=INSTANT_HOTWORDS)
+    if sum(hotword.weight == FORCED for hotword in hotwords) > MOST_FORCED:
+        raise InvalidParameter(f"vocabulary holds more than {MOST_FORCED} words of weight {FORCED}.")
+    return hotwords
 
 
 def _endpointing(parameters: wire.Parameters, traits: LiveTraits, *, semantic: bool) -> Endpointing:
