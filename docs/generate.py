@@ -301,13 +301,13 @@ def _interface(each: Mapping[str, Any]) -> str:
 _KINDS: Final[Mapping[str, str]] = {
     "qwen-sync": "chat completions, DashScope generation (Qwen), audio transcriptions",
     "fun-sync": "chat completions, DashScope generation (Fun), audio transcriptions",
-    "openai-audio": "audio transcriptions, chat completions, DashScope generation (Qwen)",
+    "openai-audio": "audio transcriptions, OpenAI realtime, chat completions, DashScope generation (Qwen)",
     "qwen-file": "DashScope file tasks (`result`), audio transcriptions",
     "fun-file": "DashScope file tasks (`results`), audio transcriptions",
-    "realtime": "live: not yet",
-    "openai-live": "live: not yet",
-    "fun-live": "live tasks (`sentence`)",
-    "gummy-live": "live tasks (`transcription`)",
+    "realtime": "realtime events, OpenAI realtime",
+    "openai-live": "OpenAI realtime",
+    "fun-live": "live tasks (`sentence`), OpenAI realtime",
+    "gummy-live": "live tasks (`transcription`), OpenAI realtime",
 }
 
 

@@ -8,7 +8,7 @@ from tests.server import JFK, Server
 
 NOT_THERE_YET: Final = (
     ("/api/v1/services/audio/asr/customization", "NotFound"),
-    ("/v1/realtime", "not_found"),
+    ("/v1/realtime/client_secrets", "not_found"),
 )
 
 

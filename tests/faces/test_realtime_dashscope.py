@@ -24,6 +24,7 @@ from qasr.domain.errors import EngineFailed, EngineUnavailable, QueueFull, TooLo
 from qasr.domain.live import Endpointing
 from qasr.faces import sockets
 from qasr.faces.dashscope.realtime import speech_probability
+from qasr.faces.realtime import Turned
 
 VAD: Final = {"type": "server_vad", "threshold": 0.2, "prefix_padding_ms": 300, "silence_duration_ms": 800}
 BASE: Final = {"modalities": ["text"], "voice": None, "output_audio_format": "pcm16"}
@@ -547,6 +548,25 @@ def test_name_that_was_asked_for_is_echoed(name: str) -> None:
     talk = qwen(name=name)
 
     assert name == talk.frames[0]["session"]["model"]
+
+
+def test_wrong_model_is_told_and_then_closed() -> None:
+    """A second later: the SDK would miss a socket that is closed at once. Nothing else is answered."""
+    turned = Turned("model_not_found", "The model `nobody` does not exist.")
+
+    (told,) = turned.open()
+    quiet = [*turned.receive("{"), *turned.hear(started()), *turned.heard(), *turned.fail(EngineFailed("no"))]
+
+    assert isinstance(told, sockets.Send)
+    assert {
+        "type": "invalid_request_error",
+        "code": "model_not_found",
+        "message": "The model `nobody` does not exist.",
+        "param": "model",
+        "event_id": None,
+    } == json.loads(told.text)["error"]
+    assert [] == [*quiet, *turned.tick(0.9, 0.9)]
+    assert [sockets.Close(1008, "model_not_found")] == turned.tick(1.0, 1.0)
 
 
 def test_engine_bounds_utterances() -> None:

@@ -237,8 +237,8 @@ async def close_code(websocket: ClientConnection) -> int | None:
 
 
 @pytest.mark.parametrize("key", ["", "Bearer sk-wrong", "Basic sk-right", "Bearer"])
-async def test_wrong_key_is_refused_before_the_upgrade(key: str) -> None:
-    """With 401 and JSON in the shape of the face."""
+async def test_wrong_key_is_refused_before_the_upgrade(key: str, caplog: pytest.LogCaptureFixture) -> None:
+    """With 401 and JSON in the shape of the face; strangers cannot fill the log with errors."""
     async with serving() as house:
         with pytest.raises(InvalidStatus) as refused:
             await house.connect(key)
@@ -248,6 +248,7 @@ async def test_wrong_key_is_refused_before_the_upgrade(key: str) -> None:
     assert "InvalidApiKey" == body["code"]
     assert body["request_id"] == refused.value.response.headers["X-Request-Id"]
     assert [] == house.dialogues
+    assert [] == [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.parametrize("key", ["Bearer sk-right", "bearer sk-right", "BEARER  sk-right"])
@@ -270,6 +271,16 @@ async def test_sound_goes_in_and_text_comes_out() -> None:
         assert ["open", "heard 3", "heard 3", "all heard"] == told
         assert ["commit", "itn True", "commit"] == house.sessions[0].orders
         await house.until(lambda: house.n_open == 0)
+
+
+async def test_what_is_left_behind_a_commit_is_no_utterance() -> None:
+    """Half a sample, or what a resampler holds: it would be heard as one."""
+    async with serving() as house, house.connect() as client:
+        await client.send(b"\x00" * 5)
+        await client.send("commit")
+        await client.send("finish")
+
+        assert ["open", "heard 2", "heard 2", "all heard"] == [await client.recv() for _ in range(4)]
 
 
 async def test_clear_forgets_half_a_sample() -> None:

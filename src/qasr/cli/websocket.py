@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from uvicorn._types import ASGIReceiveEvent
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 LARGEST_MESSAGE: Final = 32 * 1024**2
@@ -15,11 +15,12 @@ ABORT_S: Final = 12.0
 
 
 class LiveWebSocket(WebSocketsSansIOProtocol):
-    """Differs from its parent in two ways.
+    """Differs from its parent in three ways.
 
     A client whose sound we take slowly is not taken for dead: while reading is paused its answers to our pings lie
     unread. And a client that reads nothing cannot keep its connection: the parent waits until all is sent, which may be
-    never.
+    never. And a refused upgrade is an answer like any other: the parent takes it for an application that forgot to give
+    one, and logs an error.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -37,6 +38,12 @@ class LiveWebSocket(WebSocketsSansIOProtocol):
         message = await super().receive()
         self._alive_at = self.loop.time()
         return message
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """The application says something."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True
 
     def keepalive_timeout(self) -> None:
         """No answer to a ping."""

@@ -42,6 +42,7 @@ LONGEST_UTTERANCE_MS: Final = 30_000
 """An utterance that grows longer is cut at a pause; less where the engine takes less."""
 FAREWELL_S: Final = 10.0
 """The client closes after ``session.finished``; if it does not, we do."""
+LINGER_S: Final = 1.0
 _BYTES_PER_SAMPLE: Final = {"pcm": 2, "mulaw": 1, "alaw": 1}
 
 
@@ -336,8 +337,13 @@ class Turned:
 
     def open(self) -> list[sockets.Action]:
         """All that there is to say."""
-        close = sockets.Close(sockets.POLICY_VIOLATION, self._detail.code)
-        return [*_frames(events.Error(error=self._detail)), close]
+        return _frames(events.Error(error=self._detail))
+
+    def tick(self, now_s: float, waiting_s: float) -> list[sockets.Action]:  # noqa: ARG002 - a silent client, too
+        """The close comes a moment later: DashScope's SDK looks for an open connection every 100 ms, and takes one that
+        is closed by then for one that was never opened.
+        """
+        return [sockets.Close(sockets.POLICY_VIOLATION, self._detail.code)] if now_s >= LINGER_S else []
 
     def receive(self, frame: str | bytes) -> list[sockets.Action]:  # noqa: ARG002 - nothing is heard any more
         """Nothing."""
@@ -352,10 +358,6 @@ class Turned:
         return []
 
     def fail(self, error: QasrError) -> list[sockets.Action]:  # noqa: ARG002 - it has been told why already
-        """Nothing."""
-        return []
-
-    def tick(self, now_s: float, waiting_s: float) -> list[sockets.Action]:  # noqa: ARG002 - it is closed already
         """Nothing."""
         return []
 

@@ -406,6 +406,7 @@ class _Conversation:
                     async for pcm in pieces:
                         await session.feed(pcm)
             case Commit():
+                self._sound.complete()
                 await session.commit()
             case Clear():
                 await self._sound.forget()
@@ -458,11 +459,16 @@ class _Sound:
         self._decode, self._held = decode, held
         self._format: LiveFormat | None = None
         self._stream: LiveStream | None = None
+        self._is_complete = False
 
     async def reformat(self, sound_format: LiveFormat | None) -> None:
         """What comes next is in another format, or a stream of its own."""
         self._format, self._stream = sound_format, None
         await self._held.aclose()
+
+    def complete(self) -> None:
+        """An utterance ends here: what a filter still holds of it is no utterance of its own."""
+        self._is_complete = True
 
     async def forget(self) -> None:
         """Half a sample that is held would shift all that comes; what has a header keeps it."""
@@ -477,6 +483,7 @@ class _Sound:
             MediaError: *data* is not in the format; what comes next is decoded anew.
         """
         assert self._format is not None
+        self._is_complete = False
         if self._stream is None:
             self._stream = await self._held.enter_async_context(self._decode(self._format))
         try:
@@ -493,7 +500,7 @@ class _Sound:
         Raises:
             MediaError: there were bytes, but no sound.
         """
-        if self._stream is None:
+        if self._stream is None or self._is_complete:
             yield _nothing()
             return
         async with aclosing(self._stream.finish()) as pieces:
