@@ -11,7 +11,7 @@ tensors; an engine never decides.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from qasr.domain.audio import Pcm, Segment
 from qasr.domain.options import Hints
@@ -73,6 +73,16 @@ class Recognizer(Protocol):
         ...
 
 
+@runtime_checkable
+class SelfWatching(Protocol):
+    """A recognizer that may be away for a while and knows when it is: one that depends on other machines."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be recognized now, fit for strangers; None if it can."""
+        ...
+
+
 class Aligner(Protocol):
     """Finds the times of known words."""
 
@@ -92,4 +102,4 @@ class Aligner(Protocol):
 EngineFactory: TypeAlias = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Recognizer]]
 """What an entry point of the group ``qasr.engines`` names."""
 
-__all__ = ["Aligner", "Capabilities", "EngineFactory", "Recognizer", "Request", "Word"]
+__all__ = ["Aligner", "Capabilities", "EngineFactory", "Recognizer", "Request", "SelfWatching", "Word"]

@@ -22,7 +22,7 @@ import structlog
 
 from qasr.domain.errors import EngineFailed, EngineUnavailable, QasrError, QueueFull
 from qasr.domain.transcript import Hypothesis
-from qasr.engines.base import Capabilities, Recognizer, Request
+from qasr.engines.base import Capabilities, Recognizer, Request, SelfWatching
 
 log = structlog.get_logger(__name__)
 
@@ -111,6 +111,11 @@ class EngineSlots:
     def capabilities(self) -> Capabilities:
         """Of the engine behind."""
         return self._recognizer.capabilities
+
+    @property
+    def problem(self) -> str | None:
+        """Why the engine behind can recognize nothing now; None if it can."""
+        return self._recognizer.problem if isinstance(self._recognizer, SelfWatching) else None
 
     @property
     def waiting_audio_s(self) -> Mapping[Lane, float]:
