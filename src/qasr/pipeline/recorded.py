@@ -27,6 +27,8 @@ from qasr.pipeline.segment import Segmenter, SegmentPolicy
 from qasr.pipeline.text_language import with_language
 from qasr.pipeline.words import make_words, split_sentences, split_words, spread
 
+MOST_AHEAD: Final = 32
+"""Segments of one recording that wait or are heard at once, however many the engine takes: 60 MB, if they are long."""
 INLINE_SAMPLES: Final = 16_000
 """Blocks up to a second are cheaper to look at than to hand to a thread."""
 
@@ -71,7 +73,7 @@ async def transcription(
         return sentences
 
     capabilities = engines.slots.capabilities
-    ahead = capabilities.parallel_calls * capabilities.largest_batch
+    ahead = min(capabilities.parallel_calls * capabilities.largest_batch, MOST_AHEAD)
     async with ordered_map(hear, segments(blocks, engines.vad, policy, options.channels), ahead=ahead) as heard:
         yield heard if options.hints.language else in_known_language(heard, capabilities)
 

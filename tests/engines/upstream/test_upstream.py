@@ -98,6 +98,15 @@ async def test_speech_in_a_known_language_goes_to_the_transcription_endpoint(gpu
     assert ("de", "de", "Fachwörter") == tuple(call.fields[name] for name in ("language", "to_language", "prompt"))
 
 
+async def test_filipino_is_told_by_the_code_that_vllm_takes(gpu: Vllm) -> None:
+    """It refuses ``fil``; what was asked for is what the answer is in."""
+    async with engine(gpu) as recognizer:
+        (heard,) = await recognizer.recognize([request(language="fil")])
+
+    assert "fil" == heard.language
+    assert ("tl", "tl") == (gpu.calls[0].fields["language"], gpu.calls[0].fields["to_language"])
+
+
 async def test_silence_is_no_text(gpu: Vllm) -> None:
     """``language None<asr_text>`` means that nothing was said."""
     async with engine(gpu) as recognizer:
@@ -227,6 +236,23 @@ async def test_servers_may_come_after_us(gpu: Vllm) -> None:
 
     assert problem is not None
     assert text() == heard.text
+
+
+async def test_who_leaves_while_it_starts_leaves_nothing_behind(gpu: Vllm) -> None:
+    """A probe under way is hung up."""
+    gpu.mood = "hangs"
+    async with anyio.create_task_group() as group:
+
+        async def start() -> None:
+            async with upstream.factory(QUICK | {"urls": gpu.url}):
+                pass
+
+        group.start_soon(start)
+        await until(lambda: gpu.in_flight == 1)
+        group.cancel_scope.cancel()
+
+    await until(lambda: gpu.n_abandoned == 1)
+    assert 1 == len(gpu.calls)
 
 
 async def test_a_server_that_returns_as_another_is_used_as_what_it_is(gpu: Vllm) -> None:

@@ -9,7 +9,7 @@ Where the shapes come from, in the public sources of vLLM (0.22 to 0.33):
 - transcriptions: ``entrypoints/speech_to_text/transcription/protocol.py`` (``TranscriptionResponse`` with ``usage``,
   ``TranscriptionStreamResponse``, ``max_completion_tokens``, ``to_language``); ``base/serving.py``: refusal of
   ``verbose_json``; ``model_executor/models/qwen3_asr.py``: the language is forced by ``to_language``, ``language`` was
-  overlooked (vllm#44925), the mark is taken off
+  overlooked (vllm#44925), the mark is taken off; ``interfaces.py``: codes that Whisper does not have are refused
 """
 
 import base64
@@ -30,7 +30,8 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 
 MODEL: Final = "Qwen/Qwen3-ASR-1.7B"
-LANGUAGES: Final = {"en": "English", "de": "German", "zh": "Chinese", "yue": "Cantonese"}
+LANGUAGES: Final = frozenset({"en", "de", "zh", "yue", "tl"})
+"""Some of the codes that it takes."""
 
 Mood: TypeAlias = Literal[
     "well",

@@ -140,9 +140,13 @@ class Servers:
         self._group = await anyio.create_task_group().__aenter__()
         for server in self._servers:
             self._group.start_soon(self._watch, server)
-        with anyio.move_on_after(FIRST_LOOK_S):
-            for server in self._servers:
-                await server.seen.wait()
+        try:
+            with anyio.move_on_after(FIRST_LOOK_S):
+                for server in self._servers:
+                    await server.seen.wait()
+        except BaseException:  # nobody would end the watch
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:

@@ -32,6 +32,8 @@ MOST_TOKENS_PER_S: Final = 25
 """Qwen3-ASR writes about 3.5 tokens for a second of English; languages whose letters are several tokens each, some 15.
 What writes more is caught in a loop."""
 SPARE_TOKENS: Final = 64
+VLLM_CODES: Final = {"fil": "tl"}
+"""vLLM takes the codes of Whisper and refuses others."""
 LEAST_SAMPLES: Final = SAMPLE_RATE // 2
 """What Qwen3-ASR's own program pads shorter sounds to."""
 
@@ -106,7 +108,7 @@ def transcription_request(form: Form, pcm: Pcm) -> Mapping[str, Any]:
     if form.language is not None:
         fields["language"] = form.language
         if form.vllm:
-            fields["to_language"] = form.language
+            fields["language"] = fields["to_language"] = VLLM_CODES.get(form.language, form.language)
     if form.prompt:
         fields["prompt"] = inert(form.prompt)
     if form.words:
