@@ -184,9 +184,20 @@ async def _do_tasks(settings: Settings, database: Database, work: Work, recordin
 def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:
     """What each engine's factory gets: its section of the settings, as text; an engine chooses what is not set."""
     return {
-        name: {key: str(value) for key, value in section.model_dump().items() if value}
-        for name, section in (("moonshine", settings.moonshine), ("scripted", settings.scripted))
+        name: {key: _text(value) for key, value in section.model_dump().items() if value or value is False}
+        for name, section in (
+            ("moonshine", settings.moonshine),
+            ("scripted", settings.scripted),
+            ("upstream", settings.upstream),
+        )
     }
+
+
+def _text(value: object) -> str:
+    """A setting as an operator would write it in an environment variable."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def build(settings: Settings) -> Starlette:

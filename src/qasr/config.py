@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -157,6 +157,41 @@ class Scripted(_Section):
     """Hear live speech by streams of its own, a word per so many milliseconds; 0: it offers no streams."""
 
 
+class Upstream(_Section):
+    """Other speech servers as the engine: vLLM, another qasr, whatever speaks OpenAI's interfaces."""
+
+    urls: Annotated[tuple[str, ...], NoDecode] = ()
+    """Bases as OpenAI's SDK takes them: ``http://gpu1:8000/v1``. Several share the work."""
+    model: str = ""
+    """What the servers call it. None: the first that each of them lists."""
+    api_key: str = ""
+    """Sent to all of them as ``Authorization: Bearer``."""
+    mode: Literal["auto", "chat", "transcriptions"] = "auto"
+    """Which interface is asked. ``auto``: transcriptions where the client named a language; where not, chat completions
+    if they tell it."""
+    languages: Annotated[tuple[str, ...], NoDecode] = ()
+    """Codes that the model hears; others are refused. None: any."""
+    concurrency: int = Field(default=16, ge=1)
+    """Requests at one server at a time. What GPUs can take is 64 and more."""
+    attempts: int = Field(default=3, ge=1)
+    """How often a segment is tried, each time at another server if there is one."""
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    """For a connection; twice that for a sign of life."""
+    timeout_s: float = Field(default=60.0, gt=0)
+    """For one attempt."""
+    health_s: float = Field(default=10.0, gt=0)
+    """Between two looks at a server that works; one that does not is tried more often at first."""
+    longest_s: float = Field(default=30.0, ge=1, le=1200)
+    """The longest segment that is sent."""
+    word_times: bool = False
+    """Have the servers give word times (``verbose_json``), also where nobody asked for them; servers that cannot do it
+    are not used."""
+    context: bool = True
+    """The model uses a context (system message, ``prompt``); if not, clients are told that theirs is unused."""
+
+    _split_lists = field_validator("urls", "languages", mode="before")(_split)
+
+
 class Database(_Section):
     """Where tasks are kept."""
 
@@ -216,6 +251,7 @@ class Settings(BaseSettings):
     live: Live = Live()
     moonshine: Moonshine = Moonshine()
     scripted: Scripted = Scripted()
+    upstream: Upstream = Upstream()
     database: Database = Database()
     jobs: Jobs = Jobs()
     webhook: Webhook = Webhook()

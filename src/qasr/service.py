@@ -205,7 +205,7 @@ class Service:
                 sentences=sentences,
                 duration_ms=listening.duration_ms,
                 engine=listening.engine,
-                language=next((s.language for s in sentences), order.options.hints.language),
+                language=next((s.language for s in sentences if s.language), order.options.hints.language),
                 damaged_packets=listening.damaged_packets,
                 unused=listening.unused,
                 speech_ms=sum(s.end_ms - s.begin_ms for s in sentences),

@@ -6,21 +6,27 @@ from contextlib import AsyncExitStack
 import anyio
 import numpy as np
 import pytest
+from tests.engines.upstream.vllm import vllm
 
 from qasr.domain.audio import SAMPLE_RATE, Pcm, Segment
 from qasr.domain.options import Hints
-from qasr.engines import moonshine, scripted
+from qasr.engines import moonshine, scripted, upstream
 from qasr.engines.base import EngineFactory, Recognizer, Request
 
 pytestmark = pytest.mark.anyio
 
-FACTORIES: dict[str, EngineFactory] = {"moonshine": moonshine.factory, "scripted": scripted.factory}
+FACTORIES: dict[str, EngineFactory] = {
+    "moonshine": moonshine.factory,
+    "scripted": scripted.factory,
+    "upstream": upstream.factory,
+}
 
 
 @pytest.fixture(params=FACTORIES)
 async def recognizer(request: pytest.FixtureRequest) -> AsyncIterator[Recognizer]:
     async with AsyncExitStack() as stack:
-        yield await stack.enter_async_context(FACTORIES[request.param]({}))
+        settings = {"urls": stack.enter_context(vllm()).url} if request.param == "upstream" else {}
+        yield await stack.enter_async_context(FACTORIES[request.param](settings))
 
 
 @pytest.fixture

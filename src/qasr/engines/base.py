@@ -11,7 +11,7 @@ tensors; an engine never decides.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -140,6 +140,16 @@ class LiveVad(Protocol):
         ...
 
 
+@runtime_checkable
+class SelfWatching(Protocol):
+    """A recognizer that may be away for a while and knows when it is: one that depends on other machines."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be recognized now, fit for strangers; None if it can."""
+        ...
+
+
 class Aligner(Protocol):
     """Finds the times of known words."""
 
@@ -167,6 +177,7 @@ __all__ = [
     "Recognizer",
     "RecognizerStream",
     "Request",
+    "SelfWatching",
     "StreamText",
     "StreamingRecognizer",
     "VadChannel",

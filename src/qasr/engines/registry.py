@@ -145,7 +145,7 @@ class EnginesInLoading:
         if not self._future.done():
             return "the speech engine is loading"
         error = self._future.exception()
-        return None if error is None else str(error)
+        return self._future.result().slots.problem if error is None else str(error)
 
     async def get(self) -> LoadedEngines:
         """The engines.

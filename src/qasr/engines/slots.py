@@ -22,7 +22,7 @@ import structlog
 
 from qasr.domain.errors import EngineFailed, EngineUnavailable, QasrError, QueueFull
 from qasr.domain.transcript import Hypothesis
-from qasr.engines.base import Capabilities, Recognizer, Request, StreamingRecognizer
+from qasr.engines.base import Capabilities, Recognizer, Request, SelfWatching, StreamingRecognizer
 
 log = structlog.get_logger(__name__)
 
@@ -125,6 +125,11 @@ class EngineSlots:
     def has_waiting(self, lane: Lane) -> bool:
         """Whether anything waits in *lane*."""
         return bool(self._queues[lane].lines)
+
+    @property
+    def problem(self) -> str | None:
+        """Why the engine behind can recognize nothing now; None if it can."""
+        return self._recognizer.problem if isinstance(self._recognizer, SelfWatching) else None
 
     @property
     def waiting_audio_s(self) -> Mapping[Lane, float]:

@@ -26,14 +26,14 @@ from qasr.domain.audio import MediaLimits, Segment, to_ms
 from qasr.domain.errors import EngineFailed, NotFound
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.transcript import Sentence
-from qasr.engines.base import Capabilities, Request
+from qasr.engines.base import Capabilities
 from qasr.engines.registry import EnginesInLoading, LoadedEngines
 from qasr.engines.slots import Lane
 from qasr.pipeline.decode import Decoder
 from qasr.pipeline.fetch import Fetcher, discard
 from qasr.pipeline.flow import ordered_map
 from qasr.pipeline.language import in_known_language
-from qasr.pipeline.recorded import segments, sentences_of
+from qasr.pipeline.recorded import Turn, recognize, segments
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.objects import Objects
 from qasr.storage.transcripts import TranscriptHeader, Transcripts, lines_of
@@ -211,7 +211,7 @@ class Filed:
         heard = Heard(
             ms=sum(to_ms(len(piece.pcm)) for piece in pieces),
             sentences=len(sentences),
-            language=next((s.language for s in sentences), asked.options.hints.language),
+            language=next((s.language for s in sentences if s.language), asked.options.hints.language),
         )
         encode = msgspec.json.Encoder().encode
         await self._objects.write(place.heard(group), b"\n".join([encode(heard), *map(encode, sentences), b""]))
@@ -292,9 +292,7 @@ async def _recognized(pieces: list[Segment], asked: Asked, engines: LoadedEngine
     """The sentences of *pieces*; *judged*: first by whether the engine knows the language."""
 
     async def hear(segment: Segment) -> tuple[Sentence, ...]:
-        request = Request(segment=segment, hints=asked.options.hints)
-        hypothesis = await engines.slots.recognize(request, lane=Lane.FILE, owner=asked.owner)
-        return await sentences_of(segment, hypothesis, asked.options, engines.aligner)
+        return await recognize(segment, asked.options, engines, Turn(lane=Lane.FILE, owner=asked.owner))
 
     async with ordered_map(hear, _each(pieces), ahead=len(pieces)) as heard:
         passed = in_known_language(heard, engines.slots.capabilities) if judged else heard

@@ -1,13 +1,13 @@
 """A recording becomes sentences::
 
-    decoded blocks → segments (voice activity) → hypotheses (engine slots) → words with times → sentences → (language?)
+    decoded blocks → segments (voice activity) → hypotheses (engine slots) → language → words with times → sentences
 
 Segments are recognized some ahead of the reader and come out in order of time. Leaving the block stops everything.
 """
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import anyio
@@ -24,8 +24,11 @@ from qasr.engines.slots import Lane
 from qasr.pipeline.flow import ordered_map
 from qasr.pipeline.language import in_known_language
 from qasr.pipeline.segment import Segmenter, SegmentPolicy
+from qasr.pipeline.text_language import with_language
 from qasr.pipeline.words import make_words, split_sentences, split_words, spread
 
+MOST_AHEAD: Final = 32
+"""Segments of one recording that wait or are heard at once, however many the engine takes: 60 MB, if they are long."""
 INLINE_SAMPLES: Final = 16_000
 """Blocks up to a second are cheaper to look at than to hand to a thread."""
 
@@ -64,15 +67,13 @@ async def transcription(
     async def hear(segment: Segment) -> tuple[Sentence, ...]:
         if memory is not None and (known := memory.recall(segment)) is not None:
             return known
-        request = Request(segment=segment, hints=options.hints)
-        hypothesis = await engines.slots.recognize(request, lane=turn.lane, owner=turn.owner)
-        sentences = await sentences_of(segment, hypothesis, options, engines.aligner)
+        sentences = await recognize(segment, options, engines, turn)
         if memory is not None:
             memory.keep(segment, sentences)
         return sentences
 
     capabilities = engines.slots.capabilities
-    ahead = capabilities.parallel_calls * capabilities.largest_batch
+    ahead = min(capabilities.parallel_calls * capabilities.largest_batch, MOST_AHEAD)
     async with ordered_map(hear, segments(blocks, engines.vad, policy, options.channels), ahead=ahead) as heard:
         yield heard if options.hints.language else in_known_language(heard, capabilities)
 
@@ -98,6 +99,20 @@ async def _probabilities(state: VadState, pcm: Pcm) -> Probabilities:
     if len(pcm) <= INLINE_SAMPLES:
         return state.feed(pcm)
     return await anyio.to_thread.run_sync(state.feed, pcm)
+
+
+async def recognize(
+    segment: Segment, options: RecognitionOptions, engines: LoadedEngines, turn: Turn
+) -> tuple[Sentence, ...]:
+    """Wait for a turn at the engine and hear one segment.
+
+    Raises:
+        QueueFull, EngineError: as ``EngineSlots.recognize``.
+    """
+    request = Request(segment=segment, hints=options.hints)
+    hypothesis = await engines.slots.recognize(request, lane=turn.lane, owner=turn.owner)
+    hypothesis = await with_language(hypothesis, options.hints.language, engines.slots.capabilities.languages)
+    return await sentences_of(segment, hypothesis, options, engines.aligner)
 
 
 async def sentences_of(
@@ -136,14 +151,20 @@ async def sentences_of(
 
 async def _timed_words(segment: Segment, hypothesis: Hypothesis, aligner: Aligner | None) -> tuple[Word, ...]:
     """Words with times: the engine's own, else the aligner's, else estimated (and marked so)."""
-    if hypothesis.words is not None:
-        return tuple(
-            replace(w, begin_ms=w.begin_ms + segment.begin_ms, end_ms=w.end_ms + segment.begin_ms)
-            for w in hypothesis.words
-        )
     pieces = split_words(hypothesis.text)
     if not pieces:
         return ()
+    if hypothesis.words is not None and len(hypothesis.words) == len(pieces):  # else it counts words in its own way
+        return tuple(
+            Word(
+                text=word,
+                punctuation=punctuation,
+                begin_ms=min(timed.begin_ms + segment.begin_ms, segment.end_ms),
+                end_ms=min(timed.end_ms + segment.begin_ms, segment.end_ms),
+                estimated=timed.estimated,
+            )
+            for (word, punctuation), timed in zip(pieces, hypothesis.words, strict=True)
+        )
     if aligner is not None and hypothesis.language in aligner.languages:
         times = await aligner.align(segment.pcm, [word for word, _ in pieces])
         if times is not None:
