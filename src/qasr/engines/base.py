@@ -15,7 +15,7 @@ from typing import Protocol, TypeAlias
 
 from qasr.domain.audio import Pcm, Segment
 from qasr.domain.options import Hints
-from qasr.domain.transcript import Hypothesis, Word
+from qasr.domain.transcript import Hypothesis, Tags, Word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,10 @@ class Request:
 
     segment: Segment
     hints: Hints
+    word_times: bool = False
+    """``Hypothesis.words`` are wanted, if the engine has them: measuring them may cost it a pass."""
+    itn: bool = False
+    """Numbers, dates and units are wanted in digits and signs, if the engine does that."""
 
 
 class Recognizer(Protocol):
@@ -73,6 +77,23 @@ class Recognizer(Protocol):
         ...
 
 
+class Tagger(Protocol):
+    """Tells how something was said, beside a recognizer that does not."""
+
+    @property
+    def name(self) -> str:
+        """Of the model, for logs and listings."""
+        ...
+
+    async def tag(self, segment: Segment) -> Tags:
+        """What can be told of *segment*; nothing rather than a guess.
+
+        Raises:
+            EngineFailed, EngineUnavailable: the text is good without it.
+        """
+        ...
+
+
 class Aligner(Protocol):
     """Finds the times of known words."""
 
@@ -92,4 +113,4 @@ class Aligner(Protocol):
 EngineFactory: TypeAlias = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Recognizer]]
 """What an entry point of the group ``qasr.engines`` names."""
 
-__all__ = ["Aligner", "Capabilities", "EngineFactory", "Recognizer", "Request", "Word"]
+__all__ = ["Aligner", "Capabilities", "EngineFactory", "Recognizer", "Request", "Tagger", "Tags", "Word"]

@@ -6,9 +6,10 @@ socket.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
@@ -16,7 +17,7 @@ import anyio
 import structlog
 
 from qasr.domain.errors import EngineUnavailable
-from qasr.engines.base import Aligner, EngineFactory, Recognizer
+from qasr.engines.base import Aligner, EngineFactory, Recognizer, Tagger
 from qasr.engines.silero_vad import SileroVad
 from qasr.engines.slots import EngineSlots
 
@@ -35,6 +36,9 @@ class LoadedEngines:
     slots: EngineSlots
     vad: SileroVad
     aligner: Aligner | None
+    tagger: Tagger | None = None
+    interventions: Counter[str] = field(default_factory=Counter)
+    """How often each guard of the pipeline had to step in for the recognizer, by the guard's name."""
 
     @property
     def name(self) -> str:

@@ -24,14 +24,14 @@ from qasr.domain.audio import MediaLimits, Segment, to_ms
 from qasr.domain.errors import EngineFailed, NotFound
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.transcript import Sentence
-from qasr.engines.base import Capabilities, Request
+from qasr.engines.base import Capabilities
 from qasr.engines.registry import EnginesInLoading, LoadedEngines
 from qasr.engines.slots import Lane
 from qasr.pipeline.decode import Decoder
 from qasr.pipeline.fetch import Fetcher, discard
 from qasr.pipeline.flow import ordered_map
 from qasr.pipeline.language import in_known_language
-from qasr.pipeline.recorded import segments, sentences_of
+from qasr.pipeline.recorded import Turn, heard_in, segments
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.objects import Objects
 from qasr.storage.transcripts import TranscriptHeader, Transcripts, lines_of
@@ -274,11 +274,10 @@ class Filed:
 
 async def _recognized(pieces: list[Segment], asked: Asked, engines: LoadedEngines, *, judged: bool) -> list[Sentence]:
     """The sentences of *pieces*; *judged*: first by whether the engine knows the language."""
+    turn = Turn(lane=Lane.FILE, owner=asked.owner)
 
     async def hear(segment: Segment) -> tuple[Sentence, ...]:
-        request = Request(segment=segment, hints=asked.options.hints)
-        hypothesis = await engines.slots.recognize(request, lane=Lane.FILE, owner=asked.owner)
-        return await sentences_of(segment, hypothesis, asked.options, engines.aligner)
+        return await heard_in(segment, asked.options, engines, turn)
 
     async with ordered_map(hear, _each(pieces), ahead=len(pieces)) as heard:
         passed = in_known_language(heard, engines.slots.capabilities) if judged else heard

@@ -1,6 +1,7 @@
 """A recording becomes sentences::
 
-    decoded blocks → segments (voice activity) → hypotheses (engine slots) → words with times → sentences → (language?)
+    decoded blocks → segments (voice activity) → hypotheses (engine slots) → guards → words with times → sentences
+                   → (language?)
 
 Segments are recognized some ahead of the reader and come out in order of time. Leaving the block stops everything.
 """
@@ -13,6 +14,7 @@ from typing import Final, Protocol
 import anyio
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from qasr.domain.audio import Pcm, Segment
 from qasr.domain.options import RecognitionOptions
@@ -21,10 +23,13 @@ from qasr.engines.base import Aligner, Request
 from qasr.engines.registry import LoadedEngines
 from qasr.engines.silero_vad import Probabilities, SileroVad, VadState
 from qasr.engines.slots import Lane
+from qasr.pipeline import guards
 from qasr.pipeline.flow import ordered_map
 from qasr.pipeline.language import in_known_language
 from qasr.pipeline.segment import Segmenter, SegmentPolicy
 from qasr.pipeline.words import make_words, split_sentences, split_words, spread
+
+log = structlog.get_logger(__name__)
 
 INLINE_SAMPLES: Final = 16_000
 """Blocks up to a second are cheaper to look at than to hand to a thread."""
@@ -64,9 +69,7 @@ async def transcription(
     async def hear(segment: Segment) -> tuple[Sentence, ...]:
         if memory is not None and (known := memory.recall(segment)) is not None:
             return known
-        request = Request(segment=segment, hints=options.hints)
-        hypothesis = await engines.slots.recognize(request, lane=turn.lane, owner=turn.owner)
-        sentences = await sentences_of(segment, hypothesis, options, engines.aligner)
+        sentences = await heard_in(segment, options, engines, turn)
         if memory is not None:
             memory.keep(segment, sentences)
         return sentences
@@ -75,6 +78,38 @@ async def transcription(
     ahead = capabilities.parallel_calls * capabilities.largest_batch
     async with ordered_map(hear, segments(blocks, engines.vad, policy, options.channels), ahead=ahead) as heard:
         yield heard if options.hints.language else in_known_language(heard, capabilities)
+
+
+async def heard_in(
+    segment: Segment,
+    options: RecognitionOptions,
+    engines: LoadedEngines,
+    turn: Turn,
+    *,
+    splits: int = guards.MOST_SPLITS,
+) -> tuple[Sentence, ...]:
+    """What is said in *segment*, after the guards; one that the engine did not hear to its end is heard in halves,
+    and these again in halves at most *splits* - 1 times.
+
+    Raises:
+        CapacityError: too much waits for the engine.
+        EngineError: it failed.
+    """
+    request = Request(segment=segment, hints=options.hints, word_times=options.word_times == "words", itn=options.itn)
+    answer = await engines.slots.recognize(request, lane=turn.lane, owner=turn.owner)
+    hypothesis, acted = guards.kept(segment, answer, options.hints)
+    _note(acted, segment, engines)
+    if (answer.truncated or "loop" in acted) and splits and (parts := guards.halves(segment)):
+        _note(("split",), segment, engines)
+        first, second = [await heard_in(part, options, engines, turn, splits=splits - 1) for part in parts]
+        return first + second
+    return await sentences_of(segment, hypothesis, options, engines.aligner)
+
+
+def _note(acted: Sequence[guards.Guard], segment: Segment, engines: LoadedEngines) -> None:
+    for guard in acted:
+        engines.interventions[guard] += 1
+        log.info("guard_acted", guard=guard, engine=engines.name, audio_s=round(segment.duration_s, 1))
 
 
 async def segments(
@@ -122,6 +157,7 @@ async def sentences_of(
             channel=segment.channel,
             language=hypothesis.language,
             emotion=hypothesis.emotion,
+            events=hypothesis.events,
             words=share,
             tokens=tokens,
             estimated=estimated,

@@ -7,7 +7,7 @@ belongs to the word before it, as the services write it.
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from qasr.domain.transcript import Word
 
@@ -16,9 +16,33 @@ _UNSPACED: Final = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\
 
 _PIECE: Final = re.compile(rf"[{_UNSPACED}][^\w\s]*|[^\s{_UNSPACED}]+")
 _SENTENCE_END: Final = re.compile(r"[.!?…。！？][\"'”’)\]]*$")
+_OPENING: Final = "\"'“‘([¿¡"
 _ABBREVIATIONS: Final = frozenset(
     ["mr.", "mrs.", "ms.", "dr.", "st.", "prof.", "jr.", "sr.", "vs.", "no.", "e.g.", "i.e.", "etc."]
 )
+
+
+class Piece(NamedTuple):
+    """A word in its text: ``text[begin:word_end]`` without what follows it, ``text[begin:end]`` with it."""
+
+    word: str
+    """In lower case, without signs around it."""
+    begin: int
+    word_end: int
+    end: int
+
+
+def pieces(text: str) -> list[Piece]:
+    """The words of *text* with their places in it; a piece of signs alone belongs to none."""
+    found = []
+    for match in _PIECE.finditer(text):
+        word_end = match.end()
+        while word_end > match.start() and unicodedata.category(text[word_end - 1])[0] in "PS":
+            word_end -= 1
+        word = text[match.start() : word_end].lstrip(_OPENING)
+        if word:
+            found.append(Piece(word.lower(), match.start(), word_end, match.end()))
+    return found
 
 
 def split_words(text: str) -> list[tuple[str, str]]:
@@ -28,7 +52,7 @@ def split_words(text: str) -> list[tuple[str, str]]:
         end = len(piece)
         while end and unicodedata.category(piece[end - 1])[0] in "PS":
             end -= 1
-        word, punctuation = piece[:end].lstrip("\"'“‘([¿¡"), piece[end:]
+        word, punctuation = piece[:end].lstrip(_OPENING), piece[end:]
         if word:
             words.append((word, punctuation))
         elif words:
