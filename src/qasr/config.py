@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -120,6 +120,23 @@ class Moonshine(_Section):
     """0: one per processor."""
 
 
+class Whisper(_Section):
+    """Whisper models in CTranslate2's format, for ``engines.default = "whisper"``."""
+
+    folder: str = ""
+    """Of the model: ``model.bin``, ``config.json``, ``tokenizer.json``."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a GPU if there is one."""
+    compute: str = ""
+    """How it computes; empty: ``int8`` on a processor, ``float16`` on a GPU."""
+    threads: int = Field(default=0, ge=0)
+    """Of all calls together; 0: one per processor."""
+    calls: int = Field(default=1, ge=1)
+    """Segments that are heard at once."""
+    beam: int = Field(default=5, ge=1)
+    """Texts that are followed at once; 1 is fastest."""
+
+
 class Scripted(_Section):
     """The deterministic engine for tests and load."""
 
@@ -189,6 +206,7 @@ class Settings(BaseSettings):
     uploads: Uploads = Uploads()
     engines: Engines = Engines()
     moonshine: Moonshine = Moonshine()
+    whisper: Whisper = Whisper()
     scripted: Scripted = Scripted()
     database: Database = Database()
     jobs: Jobs = Jobs()

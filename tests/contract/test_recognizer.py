@@ -6,21 +6,33 @@ from contextlib import AsyncExitStack
 import anyio
 import numpy as np
 import pytest
+from tests.engines import tiny_whisper
 
 from qasr.domain.audio import SAMPLE_RATE, Pcm, Segment
 from qasr.domain.options import Hints
-from qasr.engines import moonshine, scripted
+from qasr.engines import moonshine, scripted, whisper
 from qasr.engines.base import EngineFactory, Recognizer, Request
 
 pytestmark = pytest.mark.anyio
 
-FACTORIES: dict[str, EngineFactory] = {"moonshine": moonshine.factory, "scripted": scripted.factory}
+FACTORIES: dict[str, EngineFactory] = {
+    "moonshine": moonshine.factory,
+    "scripted": scripted.factory,
+    "whisper": whisper.factory,
+}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Of engines that do not bring their model: tiny ones with random weights."""
+    folder = tiny_whisper.build(tmp_path_factory.mktemp("whisper"))
+    return {"whisper": {"folder": str(folder), "beam": "1", "calls": "2", "device": "cpu"}}
 
 
 @pytest.fixture(params=FACTORIES)
-async def recognizer(request: pytest.FixtureRequest) -> AsyncIterator[Recognizer]:
+async def recognizer(request: pytest.FixtureRequest, settings: dict[str, dict[str, str]]) -> AsyncIterator[Recognizer]:
     async with AsyncExitStack() as stack:
-        yield await stack.enter_async_context(FACTORIES[request.param]({}))
+        yield await stack.enter_async_context(FACTORIES[request.param](settings.get(request.param, {})))
 
 
 @pytest.fixture
@@ -31,7 +43,10 @@ def clips(speech: Callable[[str], Pcm]) -> list[Request]:
 
 def as_requests(pcms: Sequence[Pcm]) -> list[Request]:
     hints = Hints(language="en")
-    return [Request(segment=Segment(pcm=pcm, begin_ms=i * 10_000), hints=hints) for i, pcm in enumerate(pcms)]
+    return [
+        Request(segment=Segment(pcm=pcm, begin_ms=i * 10_000), hints=hints, word_times=True)
+        for i, pcm in enumerate(pcms)
+    ]
 
 
 async def test_answers_have_the_length_and_order_of_the_batch(recognizer: Recognizer, clips: list[Request]) -> None:

@@ -48,7 +48,11 @@ class Tags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hypothesis:
-    """An engine's guess for one segment. ``words``, if given, count from the start of the *segment*."""
+    """An engine's guess for one segment.
+
+    ``words``, if given, are the pieces of ``text`` that the engine timed, in order: tokens, or words with their
+    punctuation. They count from the start of the *segment*.
+    """
 
     text: str
     language: str | None = None

@@ -20,7 +20,7 @@ import numpy as np
 from qasr.domain.audio import SAMPLE_RATE, Segment, to_ms
 from qasr.domain.options import Hints
 from qasr.domain.transcript import Hypothesis
-from qasr.pipeline.words import Piece, pieces, split_words
+from qasr.pipeline.words import Piece, letters_of, pieces, split_words
 
 Guard: TypeAlias = Literal["loop", "noise", "echo", "split"]
 
@@ -192,11 +192,11 @@ def _with_text(hypothesis: Hypothesis, text: str) -> Hypothesis:
     """*hypothesis* with a shorter text and the words that still stand in it; tokens cannot be told apart any more."""
     words = hypothesis.words
     if words is not None:
-        left = [word for word, _ in split_words(text)]
-        standing = []
-        for word in words:  # the first copy stands, the others follow it
-            if left and word.text == left[0]:
+        left, standing = letters_of(text), []
+        for word in words:  # the first copy stands, the others come later
+            own = letters_of(word.text)
+            if left[: len(own)] == own:
                 standing.append(word)
-                left.pop(0)
-        words = tuple(standing) if not left else None
+                left = left[len(own) :]
+        words = None if left else tuple(standing)
     return replace(hypothesis, text=text, tokens=(), words=words)

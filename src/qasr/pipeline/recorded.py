@@ -8,7 +8,7 @@ Segments are recognized some ahead of the reader and come out in order of time. 
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import anyio
@@ -27,7 +27,7 @@ from qasr.pipeline import guards
 from qasr.pipeline.flow import ordered_map
 from qasr.pipeline.language import in_known_language
 from qasr.pipeline.segment import Segmenter, SegmentPolicy
-from qasr.pipeline.words import make_words, split_sentences, split_words, spread
+from qasr.pipeline.words import make_words, refit, split_sentences, split_words, spread
 
 log = structlog.get_logger(__name__)
 
@@ -172,14 +172,12 @@ async def sentences_of(
 
 async def _timed_words(segment: Segment, hypothesis: Hypothesis, aligner: Aligner | None) -> tuple[Word, ...]:
     """Words with times: the engine's own, else the aligner's, else estimated (and marked so)."""
-    if hypothesis.words is not None:
-        return tuple(
-            replace(w, begin_ms=w.begin_ms + segment.begin_ms, end_ms=w.end_ms + segment.begin_ms)
-            for w in hypothesis.words
-        )
     pieces = split_words(hypothesis.text)
     if not pieces:
         return ()
+    if hypothesis.words is not None and (own := refit(pieces, hypothesis.words)) is not None:
+        shifted = [(begin + segment.begin_ms, end + segment.begin_ms) for begin, end in own]
+        return make_words(pieces, shifted, estimated=any(word.estimated for word in hypothesis.words))
     if aligner is not None and hypothesis.language in aligner.languages:
         times = await aligner.align(segment.pcm, [word for word, _ in pieces])
         if times is not None:

@@ -95,3 +95,32 @@ def make_words(
         Word(text=word, punctuation=punctuation, begin_ms=begin, end_ms=end, estimated=estimated)
         for (word, punctuation), (begin, end) in zip(pieces, times, strict=True)
     )
+
+
+def refit(words: Sequence[tuple[str, str]], timed: Sequence[Word]) -> list[tuple[int, int]] | None:
+    """Times of *words* (as ``split_words`` gives them) from those that an engine gave to pieces of its own making.
+
+    An engine times tokens, or what stands between blanks with its punctuation; only letters and digits are compared.
+    None where the two are not the same text.
+    """
+    letters: list[str] = []
+    spans: list[tuple[int, int]] = []
+    for word in timed:
+        own = letters_of(word.text)
+        letters += own
+        spans += spread(own, word.begin_ms, word.end_ms)
+    wanted = [letters_of(word) for word, _ in words]
+    if letters != [letter for own in wanted for letter in own]:
+        return None
+    times, start, now_ms = [], 0, 0
+    for own in wanted:
+        begin = max(now_ms, spans[start][0]) if own else now_ms
+        now_ms = max(begin, spans[start + len(own) - 1][1]) if own else now_ms
+        times.append((begin, now_ms))
+        start += len(own)
+    return times
+
+
+def letters_of(text: str) -> list[str]:
+    """Letters and digits of *text* in lower case: what is left when spelling and signs are put aside."""
+    return [letter for letter in text.lower() if letter.isalnum()]

@@ -1,8 +1,8 @@
 """A child process: ``python -m qasr.workers.child MODULE:FACTORY CONFIG`` answers calls from its standard input.
 
-``FACTORY(config)`` returns a ``Handler``; loading happens in it, and a ``Refusal`` tells the parent why it cannot. Calls
-run on ``handler.parallel`` threads. The process ends when its standard input does, so it cannot outlive the program
-that started it.
+``FACTORY(config)`` returns a ``Handler``; loading happens in it, and a ``Refusal`` tells the parent why it cannot.
+Calls run on ``handler.parallel`` threads. The process ends when its standard input does, so it cannot outlive the
+program that started it.
 """
 
 import importlib
