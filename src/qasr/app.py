@@ -186,6 +186,8 @@ def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:
         for name, section in (
             ("moonshine", settings.moonshine),
             ("whisper", settings.whisper),
+            ("sherpa", settings.sherpa),
+            ("tagger", settings.tagger),
             ("scripted", settings.scripted),
         )
     }

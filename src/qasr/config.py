@@ -150,6 +150,33 @@ class Whisper(_Section):
     """Texts that are followed at once; 1 is fastest."""
 
 
+class Sherpa(_Section):
+    """Models of sherpa-onnx, for ``engines.default = "sherpa"``; needs ``qasr[sherpa]``."""
+
+    folder: str = ""
+    """Of the model; its kind is told from its files."""
+    languages: str = ""
+    """What the model hears, as codes between commas, where its files do not tell; empty: what is known of its kind."""
+    punctuation: str = ""
+    """Folder of a CT-transformer model, which sets marks in texts of models that write none."""
+    threads: int = Field(default=0, ge=0)
+    """0: one per processor."""
+    provider: Literal["cpu", "cuda"] = "cpu"
+    """What onnxruntime computes on; `cuda` needs another build of sherpa-onnx."""
+    itn: Literal["always", "asked"] = "always"
+    """SenseVoice: `always` numbers in digits, with which its punctuation comes; `asked`: for requests that ask for
+    it."""
+
+
+class Tagger(_Section):
+    """A SenseVoice model that tells emotions beside an engine that does not; needs ``qasr[sherpa]``."""
+
+    folder: str = ""
+    """Of the model; empty: emotions are null."""
+    threads: int = Field(default=1, ge=0)
+    """0: one per processor."""
+
+
 class Scripted(_Section):
     """The deterministic engine for tests and load."""
 
@@ -223,6 +250,8 @@ class Settings(BaseSettings):
     live: Live = Live()
     moonshine: Moonshine = Moonshine()
     whisper: Whisper = Whisper()
+    sherpa: Sherpa = Sherpa()
+    tagger: Tagger = Tagger()
     scripted: Scripted = Scripted()
     database: Database = Database()
     jobs: Jobs = Jobs()

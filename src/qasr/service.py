@@ -7,7 +7,7 @@ meets ``QasrError`` alone.
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,12 +133,20 @@ class Service:
         return self._engines.problem or (None if self._decoder.is_ready else "the media decoders are starting")
 
     async def capabilities(self) -> Capabilities:
-        """What the loaded engine can do.
+        """What the loaded engine can do, with those that help it.
 
         Raises:
             EngineUnavailable: none could be loaded.
         """
-        return (await self._engines.get()).slots.capabilities
+        return (await self._engines.get()).capabilities
+
+    async def guard_counts(self) -> Mapping[str, int]:
+        """How often each guard against failures of the model has stepped in, since the engines were loaded.
+
+        Raises:
+            EngineUnavailable: no engine could be loaded.
+        """
+        return dict((await self._engines.get()).interventions)
 
     async def timed_languages(self) -> frozenset[str] | None:
         """Codes of the languages whose words get measured times, not estimated ones; None: all that are heard.
@@ -327,7 +335,7 @@ def _check_feasible(order: Order, engines: LoadedEngines) -> None:
     language = order.options.hints.language
     if language is not None and order.languages is not None and language not in order.languages:
         raise InvalidParameter(f"Language {language!r} is not supported by this model.", parameter="language")
-    _check_engine(order.options, engines.slots.capabilities)
+    _check_engine(order.options, engines.capabilities)
 
 
 def _check_engine(options: RecognitionOptions, capabilities: Capabilities) -> None:

@@ -6,11 +6,11 @@ from contextlib import AsyncExitStack
 import anyio
 import numpy as np
 import pytest
-from tests.engines import tiny_whisper
+from tests.engines import tiny_sherpa, tiny_whisper
 
 from qasr.domain.audio import SAMPLE_RATE, Pcm, Segment
 from qasr.domain.options import Hints
-from qasr.engines import moonshine, scripted, whisper
+from qasr.engines import moonshine, scripted, sherpa, whisper
 from qasr.engines.base import EngineFactory, Recognizer, Request
 
 pytestmark = pytest.mark.anyio
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.anyio
 FACTORIES: dict[str, EngineFactory] = {
     "moonshine": moonshine.factory,
     "scripted": scripted.factory,
+    "sherpa": sherpa.factory,
     "whisper": whisper.factory,
 }
 
@@ -25,8 +26,12 @@ FACTORIES: dict[str, EngineFactory] = {
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
     """Of engines that do not bring their model: tiny ones with random weights."""
-    folder = tiny_whisper.build(tmp_path_factory.mktemp("whisper"))
-    return {"whisper": {"folder": str(folder), "beam": "1", "calls": "2", "device": "cpu"}}
+    whispering = tiny_whisper.build(tmp_path_factory.mktemp("whisper"))
+    sensing = tiny_sherpa.sense_voice(tmp_path_factory.mktemp("sherpa"))
+    return {
+        "whisper": {"folder": str(whispering), "beam": "1", "calls": "2", "device": "cpu"},
+        "sherpa": {"folder": str(sensing), "itn": "asked"},
+    }
 
 
 @pytest.fixture(params=FACTORIES)

@@ -6,7 +6,7 @@ file must not end ours. What goes over is one method, a body that both sides kno
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 import numpy as np
@@ -64,6 +64,14 @@ async def ask(pool: WorkerPool, method: str, body: object, segments: Sequence[Pc
         raise EngineFailed("the engine could not recognize this segment; retry") from error
     except WorkerDied as error:
         raise EngineFailed("the engine ended unexpectedly; retry") from error
+
+
+async def tell(pool: WorkerPool, method: str, body: object) -> None:
+    """Call *method* without expecting anything; a child that is gone has forgotten all of it anyway."""
+    with suppress(CallFailed, WorkerDied):
+        async with pool.call(method, body) as replies:
+            async for _ in replies:
+                pass
 
 
 def split(lengths: Sequence[int], payload: bytes) -> list[npt.NDArray[np.float32]]:

@@ -8,7 +8,7 @@ Segments are recognized some ahead of the reader and come out in order of time. 
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import anyio
@@ -17,9 +17,10 @@ import numpy.typing as npt
 import structlog
 
 from qasr.domain.audio import Pcm, Segment
+from qasr.domain.errors import EngineError
 from qasr.domain.options import RecognitionOptions
-from qasr.domain.transcript import Hypothesis, Sentence, Token, Word
-from qasr.engines.base import Aligner, Request
+from qasr.domain.transcript import Hypothesis, Sentence, Tags, Token, Word
+from qasr.engines.base import Aligner, Request, Tagger
 from qasr.engines.registry import LoadedEngines
 from qasr.engines.silero_vad import Probabilities, SileroVad, VadState
 from qasr.engines.slots import Lane
@@ -103,7 +104,19 @@ async def heard_in(
         _note(("split",), segment, engines)
         first, second = [await heard_in(part, options, engines, turn, splits=splits - 1) for part in parts]
         return first + second
+    if engines.tagger is not None and hypothesis.text.strip() and hypothesis.emotion is None:
+        tags = await _tags(segment, engines.tagger)
+        hypothesis = replace(hypothesis, emotion=tags.emotion, events=hypothesis.events or tags.events)
     return await sentences_of(segment, hypothesis, options, engines.aligner)
+
+
+async def _tags(segment: Segment, tagger: Tagger) -> Tags:
+    """What the tagger tells; nothing where it fails, as the text is good without it."""
+    try:
+        return await tagger.tag(segment)
+    except EngineError as error:
+        log.warning("tagging_failed", tagger=tagger.name, reason=str(error), audio_s=round(segment.duration_s, 1))
+        return Tags()
 
 
 def _note(acted: Sequence[guards.Guard], segment: Segment, engines: LoadedEngines) -> None:
