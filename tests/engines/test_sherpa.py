@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -153,6 +154,26 @@ async def test_settings_are_checked_first(settings: dict[str, str], reason: str)
     """Before a process is started."""
     with pytest.raises((EngineUnavailable, ValueError), match=reason):
         async with sherpa.factory(settings):
+            pass
+
+
+@pytest.mark.anyio
+async def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package is imported in the child alone."""
+    (tmp_path / "sherpa_onnx.py").write_text("raise ImportError", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    with pytest.raises(EngineUnavailable, match=r"install qasr\[sherpa\]"):
+        async with loaded(tiny_sherpa.ctc(tmp_path / "model"), languages="en"):
+            pass
+
+
+@pytest.mark.skipif("cuda" in version("sherpa-onnx"), reason="this build computes on GPUs")
+@pytest.mark.anyio
+async def test_a_build_without_cuda_is_told(tmp_path: Path) -> None:
+    """The library would compute on the processor and say nothing."""
+    with pytest.raises(EngineUnavailable, match="built without CUDA"):
+        async with loaded(tiny_sherpa.ctc(tmp_path), languages="en", provider="cuda"):
             pass
 
 

@@ -4,6 +4,7 @@ The library ends the process on a file that it cannot read; so all that can be t
 """
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ def factory(config: Mapping[str, Any]) -> Host:
         import sherpa_onnx  # noqa: PLC0415 - an extra, and for the child process only
     except ImportError as error:
         raise Refusal("package", "sherpa-onnx is not installed; install qasr[sherpa]") from error
+    if config["provider"] == "cuda" and "cuda" not in version("sherpa-onnx"):  # it would compute on the processor
+        raise Refusal("package", "the installed sherpa-onnx is built without CUDA; QASR_SHERPA__PROVIDER=cpu fits it")
     model = _look_at(config["folder"], config["setting"])
     codes = config["languages"] or languages.OF_FAMILY.get(model.family)
     if model.family is Family.PUNCTUATION or codes is None:
