@@ -187,6 +187,9 @@ def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:
         name: {key: _text(value) for key, value in section.model_dump().items() if value or value is False}
         for name, section in (
             ("moonshine", settings.moonshine),
+            ("whisper", settings.whisper),
+            ("sherpa", settings.sherpa),
+            ("tagger", settings.tagger),
             ("scripted", settings.scripted),
             ("upstream", settings.upstream),
         )

@@ -143,6 +143,50 @@ class Moonshine(_Section):
     """0: one per processor."""
 
 
+class Whisper(_Section):
+    """Whisper models in CTranslate2's format, for ``engines.default = "whisper"``."""
+
+    folder: str = ""
+    """Of the model: ``model.bin``, ``config.json``, ``tokenizer.json``."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a GPU if there is one."""
+    compute: str = ""
+    """How it computes; empty: ``int8`` on a processor, ``float16`` on a GPU."""
+    threads: int = Field(default=0, ge=0)
+    """Of all calls together; 0: one per processor."""
+    calls: int = Field(default=1, ge=1)
+    """Segments that are heard at once."""
+    beam: int = Field(default=5, ge=1)
+    """Texts that are followed at once; 1 is fastest."""
+
+
+class Sherpa(_Section):
+    """Models of sherpa-onnx, for ``engines.default = "sherpa"``; needs ``qasr[sherpa]``."""
+
+    folder: str = ""
+    """Of the model; its kind is told from its files."""
+    languages: str = ""
+    """What the model hears, as codes between commas, where its files do not tell; empty: what is known of its kind."""
+    punctuation: str = ""
+    """Folder of a CT-transformer model, which sets marks in texts of models that write none."""
+    threads: int = Field(default=0, ge=0)
+    """0: one per processor."""
+    provider: Literal["cpu", "cuda"] = "cpu"
+    """What onnxruntime computes on; `cuda` needs another build of sherpa-onnx."""
+    itn: Literal["always", "asked"] = "always"
+    """SenseVoice: `always` numbers in digits, with which its punctuation comes; `asked`: for requests that ask for
+    it."""
+
+
+class Tagger(_Section):
+    """A SenseVoice model that tells emotions beside an engine that does not; needs ``qasr[sherpa]``."""
+
+    folder: str = ""
+    """Of the model; empty: emotions are null."""
+    threads: int = Field(default=1, ge=0)
+    """0: one per processor."""
+
+
 class Scripted(_Section):
     """The deterministic engine for tests and load."""
 
@@ -250,6 +294,9 @@ class Settings(BaseSettings):
     engines: Engines = Engines()
     live: Live = Live()
     moonshine: Moonshine = Moonshine()
+    whisper: Whisper = Whisper()
+    sherpa: Sherpa = Sherpa()
+    tagger: Tagger = Tagger()
     scripted: Scripted = Scripted()
     upstream: Upstream = Upstream()
     database: Database = Database()

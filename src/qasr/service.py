@@ -7,7 +7,7 @@ meets ``QasrError`` alone.
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,8 @@ from qasr.pipeline.decode import DecodedStream, Decoder
 from qasr.pipeline.fetch import Fetcher
 from qasr.pipeline.live import LiveLimits, live_session
 from qasr.pipeline.live_decode import LiveDecoders, LiveStream
-from qasr.pipeline.recorded import Memory, Turn, transcription
+from qasr.pipeline.recognize import Turn
+from qasr.pipeline.recorded import Memory, transcription
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.tasks import TaskFilter
 from qasr.storage.transcripts import Transcripts
@@ -145,12 +146,20 @@ class Service:
         return self._engines.problem or (None if self._decoder.is_ready else "the media decoders are starting")
 
     async def capabilities(self) -> Capabilities:
-        """What the loaded engine can do.
+        """What the loaded engine can do, with those that help it.
 
         Raises:
             EngineUnavailable: none could be loaded.
         """
-        return (await self._engines.get()).slots.capabilities
+        return (await self._engines.get()).capabilities
+
+    async def guard_counts(self) -> Mapping[str, int]:
+        """How often each guard against failures of the model has stepped in, since the engines were loaded.
+
+        Raises:
+            EngineUnavailable: no engine could be loaded.
+        """
+        return dict((await self._engines.get()).interventions)
 
     async def timed_languages(self) -> frozenset[str] | None:
         """Codes of the languages whose words get measured times, not estimated ones; None: all that are heard.
@@ -179,7 +188,7 @@ class Service:
                     policy = order.policy(SegmentPolicy(longest_ms=int(engines.slots.capabilities.longest_s * 1000)))
                     turn = Turn(lane=order.lane, owner=order.owner)
                     async with transcription(blocks, order.options, engines, policy, turn, order.memory) as heard:
-                        listening = Listening(engines.slots.capabilities, order, stream, heard)
+                        listening = Listening(engines.capabilities, order, stream, heard)
                         yield listening
                         log.info(
                             "recognized",
@@ -223,7 +232,7 @@ class Service:
         if (problem := self._engines.problem) is not None:
             raise EngineUnavailable(problem)
         engines = await self._engines.get()
-        check_live(options, engines.slots.capabilities)
+        check_live(options, engines.capabilities)
         if self._n_live >= self._live.most_sessions:
             raise QueueFull("As many live sessions are open as this server takes; please try again later.")
         self._n_live += 1
@@ -381,7 +390,7 @@ def _check_feasible(order: Order, engines: LoadedEngines) -> None:
     language = order.options.hints.language
     if language is not None and order.languages is not None and language not in order.languages:
         raise InvalidParameter(f"Language {language!r} is not supported by this model.", parameter="language")
-    _check_engine(order.options, engines.slots.capabilities)
+    _check_engine(order.options, engines.capabilities)
 
 
 def check_live(options: LiveOptions, capabilities: Capabilities) -> None:

@@ -27,7 +27,8 @@ from qasr.engines.slots import Lane
 from qasr.pipeline.decode import Decoder
 from qasr.pipeline.fetch import Fetcher
 from qasr.pipeline.filed import Asked, Filed, Place, Plan, _Group, decode_group
-from qasr.pipeline.recorded import Turn, transcription
+from qasr.pipeline.recognize import Turn
+from qasr.pipeline.recorded import transcription
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.objects import Objects
 from qasr.storage.transcripts import Transcripts

@@ -37,6 +37,10 @@ SILENCE_MS: Final = 1000
 PATIENCE_S: Final = 120.0
 SCARCE_BYTES: Final = 1024**3
 """Less free space than one upload may take."""
+_EMOTION: Final = {
+    True: "told with each sentence",
+    False: "null in all answers: the engine does not tell it, and no tagger is set (QASR_TAGGER__FOLDER)",
+}
 MASK: Final = "****"
 
 
@@ -97,13 +101,14 @@ async def _engine(settings: Settings) -> list[Finding]:
             load_s = time.monotonic() - began
             languages = "any language" if engine.languages is None else ", ".join(sorted(engine.languages))
             found = Finding("engine", ok=True, text=f"loaded: {engine.name}, languages {languages} ({load_s:.1f} s)")
+            emotion = Finding("emotion", ok=True, text=_EMOTION[engine.emotion])
             began = time.monotonic()
             try:
                 transcript = await service.transcribe(_silence())
             except QasrError as error:
-                return [found, Finding("recognition", ok=False, text=str(error))]
+                return [found, emotion, Finding("recognition", ok=False, text=str(error))]
             text = f"decoded and heard {transcript.duration_ms} ms of silence in {time.monotonic() - began:.2f} s"
-            return [found, Finding("recognition", ok=True, text=text)]
+            return [found, emotion, Finding("recognition", ok=True, text=text)]
 
 
 def _silence() -> Order:

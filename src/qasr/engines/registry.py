@@ -6,9 +6,10 @@ socket.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
@@ -16,7 +17,7 @@ import anyio
 import structlog
 
 from qasr.domain.errors import EngineUnavailable
-from qasr.engines.base import Aligner, EngineFactory, LiveVad, Recognizer
+from qasr.engines.base import Aligner, Capabilities, EngineFactory, LiveVad, Recognizer, Tagger
 from qasr.engines.prompt_aligner import PromptAligner
 from qasr.engines.silero_vad import SileroVad
 from qasr.engines.slots import EngineSlots
@@ -40,11 +41,20 @@ class LoadedEngines:
     aligner: Aligner | None
     live_aligner: Aligner | None = None
     """The same, for those who do not wait for it."""
+    tagger: Tagger | None = None
+    interventions: Counter[str] = field(default_factory=Counter)
+    """How often each guard of the pipeline had to step in for the recognizer, by the guard's name."""
 
     @property
     def name(self) -> str:
         """Of the recognizer, for logs and the ``X-Qasr-Engine`` header."""
         return self.slots.capabilities.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Of all that is loaded together: the recognizer's, and what others tell beside it."""
+        own = self.slots.capabilities
+        return own if self.tagger is None else replace(own, emotion=True)
 
 
 def installed() -> Mapping[str, EntryPoint]:
@@ -71,10 +81,11 @@ async def loaded(
         vad = asyncio.get_running_loop().run_in_executor(None, SileroVad)  # beside the recognizer
         recognizer = await _first_that_loads(stack, default, settings)
         aligner = await _aligner(stack, recognizer, aligners)
+        tagger = await _tagger(stack, recognizer, settings.get("tagger", {}))
         slots = await stack.enter_async_context(EngineSlots(recognizer, queue_audio_s=queue_audio_s))
         batcher = await stack.enter_async_context(VadBatcher(await vad))
         prompt = None if aligner is None else PromptAligner(aligner, most=2 * aligners)
-        yield LoadedEngines(slots, await vad, batcher, aligner, prompt)
+        yield LoadedEngines(slots, await vad, batcher, aligner, prompt, tagger)
 
 
 async def _first_that_loads(
@@ -111,6 +122,22 @@ async def _aligner(stack: AsyncExitStack, recognizer: Recognizer, processes: int
     except EngineUnavailable as error:
         log.warning("aligner_unavailable", reason=str(error), consequence="word times are estimated")
         return None
+
+
+async def _tagger(stack: AsyncExitStack, recognizer: Recognizer, settings: Mapping[str, str]) -> Tagger | None:
+    """Emotions for what the recognizer hears, if one is set and the recognizer does not tell them itself.
+
+    Raises:
+        EngineUnavailable: it is set, and does not load.
+    """
+    from qasr.engines.sherpa.tagger import tagger  # noqa: PLC0415 - only where one is wanted
+
+    if not settings.get("folder") or recognizer.capabilities.emotion:
+        return None
+    try:
+        return await stack.enter_async_context(tagger(settings))
+    except ValueError as error:
+        raise EngineUnavailable(f"the emotion tagger: {error}") from error
 
 
 class EnginesInLoading:

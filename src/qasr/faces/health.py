@@ -1,4 +1,6 @@
-"""Health: ``/livez`` (the process answers), ``/readyz`` (requests can be served; if not, why not)."""
+"""Health: ``/livez`` (the process answers), ``/readyz`` (requests can be served, and whether emotions are told with
+them; if not, why not).
+"""
 
 from collections.abc import Callable
 
@@ -18,7 +20,8 @@ def routes(service: Callable[[], Service]) -> list[BaseRoute]:
     async def readyz(_request: Request) -> Response:
         problem = service().problem
         if problem is None:
-            return JSONResponse({"status": "ok"})
+            capabilities = await service().capabilities()
+            return JSONResponse({"status": "ok", "emotion": capabilities.emotion})
         return JSONResponse({"status": "unavailable", "reasons": [problem]}, status_code=503)
 
     return [Route("/livez", livez), Route("/readyz", readyz)]

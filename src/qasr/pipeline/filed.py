@@ -33,7 +33,8 @@ from qasr.pipeline.decode import Decoder
 from qasr.pipeline.fetch import Fetcher, discard
 from qasr.pipeline.flow import ordered_map
 from qasr.pipeline.language import in_known_language
-from qasr.pipeline.recorded import Turn, recognize, segments
+from qasr.pipeline.recognize import Turn, recognize
+from qasr.pipeline.recorded import segments
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.objects import Objects
 from qasr.storage.transcripts import TranscriptHeader, Transcripts, lines_of
@@ -290,9 +291,10 @@ class Filed:
 
 async def _recognized(pieces: list[Segment], asked: Asked, engines: LoadedEngines, *, judged: bool) -> list[Sentence]:
     """The sentences of *pieces*; *judged*: first by whether the engine knows the language."""
+    turn = Turn(lane=Lane.FILE, owner=asked.owner)
 
     async def hear(segment: Segment) -> tuple[Sentence, ...]:
-        return await recognize(segment, asked.options, engines, Turn(lane=Lane.FILE, owner=asked.owner))
+        return await recognize(segment, asked.options, engines, turn)
 
     async with ordered_map(hear, _each(pieces), ahead=len(pieces)) as heard:
         passed = in_known_language(heard, engines.slots.capabilities) if judged else heard

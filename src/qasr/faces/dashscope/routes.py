@@ -145,7 +145,9 @@ async def _models(context: Context, request: Request) -> Response:
         names = [name]
     number, size = _page(request, "page_no", 1, 10**6), _page(request, "page_size", 10, LARGEST_PAGE)
     shown = names[(number - 1) * size : number * size]
-    entries = [wire.ModelEntry(model=n, name=n, description="speech to text") for n in shown]
+    engine = None if context.service().problem else await context.service().capabilities()
+    told = "speech to text, with emotion" if engine is not None and engine.emotion else "speech to text"
+    entries = [wire.ModelEntry(model=n, name=n, description=told) for n in shown]
     page = wire.ModelPage(total=len(names), page_no=number, page_size=size, models=entries)
     return json_answer(wire.ModelsAnswer(request_id=request_id(request), output=page))
 

@@ -6,7 +6,7 @@ import pytest
 from qasr.domain.audio import SAMPLE_RATE, Segment
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.transcript import Hypothesis, Word
-from qasr.pipeline.recorded import sentences_of
+from qasr.pipeline.recognize import sentences_of
 
 pytestmark = pytest.mark.anyio
 
@@ -35,9 +35,9 @@ async def test_times_of_the_engine_are_taken_with_the_words_of_the_text(estimate
     ] == found
 
 
-@pytest.mark.parametrize("words", [(), timed(("Hello world", 100, 500))])
+@pytest.mark.parametrize("words", [(), timed(("Hello there", 100, 500))])
 async def test_words_that_do_not_fit_the_text_are_not_taken(words: tuple[Word, ...]) -> None:
-    """An engine that counts words in another way would give each sentence the words of its neighbor."""
+    """Times of another text would give each sentence the words of its neighbor."""
     found = await words_of(Hypothesis(text="Hello, world!", language="en", words=words))
 
     assert [("Hello", True), ("world", True)] == [(word.text, word.estimated) for word in found]
