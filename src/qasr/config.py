@@ -113,6 +113,19 @@ class Engines(_Section):
     """Processes that find word times."""
 
 
+class Live(_Section):
+    """Speech that is heard while it is spoken."""
+
+    most_sessions: int = Field(default=256, ge=1)
+    """Sessions at once; more are told to come later."""
+    queue_audio_s: float = Field(default=30.0, gt=0)
+    """Seconds of sound that a session may hold and has not heard yet; beyond it the client is slowed down."""
+    partial_ms: int = Field(default=400, ge=100)
+    """New sound after which what is being said is told again."""
+    session_s: float = Field(default=7200.0, gt=0)
+    """Seconds of sound after which a session is ended (the documented 120 minutes)."""
+
+
 class Moonshine(_Section):
     """The embedded English engine."""
 
@@ -130,6 +143,8 @@ class Scripted(_Section):
     """A file that gets one line per segment heard; for tests."""
     fail_at_ms: int = Field(default=0, ge=0)
     """Segments that begin at or after this moment fail, each time; 0: none does. For tests."""
+    word_ms: int = Field(default=0, ge=0)
+    """Hear live speech by streams of its own, a word per so many milliseconds; 0: it offers no streams."""
 
 
 class Database(_Section):
@@ -188,6 +203,7 @@ class Settings(BaseSettings):
     store: Store = Store()
     uploads: Uploads = Uploads()
     engines: Engines = Engines()
+    live: Live = Live()
     moonshine: Moonshine = Moonshine()
     scripted: Scripted = Scripted()
     database: Database = Database()

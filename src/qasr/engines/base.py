@@ -40,6 +40,8 @@ class Capabilities:
     hotwords: bool = False
     itn: bool = False
     emotion: bool = False
+    streaming: bool = False
+    """It is a ``StreamingRecognizer``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,8 @@ class Request:
 
     segment: Segment
     hints: Hints
+    is_open: bool = False
+    """The segment is the beginning of one that is still being spoken; it will be heard again."""
 
 
 class Recognizer(Protocol):
@@ -73,6 +77,42 @@ class Recognizer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamText:
+    """What a stream has heard so far: the text is ``stable + tail``."""
+
+    stable: str
+    """Will not change any more."""
+    tail: str
+    language: str | None = None
+
+
+class RecognizerStream(Protocol):
+    """One growing segment, heard piece by piece."""
+
+    async def feed(self, pcm: Pcm) -> StreamText:
+        """Hear what follows; *pcm* is float32 ``[n_samples]``. A cancelled call may or may not have heard it: the
+        stream is of no more use then, and is closed.
+
+        Raises:
+            EngineFailed: the stream is broken; another may be opened.
+            EngineUnavailable: the engine is gone; it is being restarted.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the stream holds, soon and without waiting; may be called in any state, and again."""
+        ...
+
+
+class StreamingRecognizer(Recognizer, Protocol):
+    """A recognizer that hears a growing segment without hearing its beginning again; for partials."""
+
+    def stream(self, hints: Hints) -> RecognizerStream:
+        """A stream for one segment of at most ``capabilities.longest_s``."""
+        ...
+
+
 class Aligner(Protocol):
     """Finds the times of known words."""
 
@@ -92,4 +132,14 @@ class Aligner(Protocol):
 EngineFactory: TypeAlias = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Recognizer]]
 """What an entry point of the group ``qasr.engines`` names."""
 
-__all__ = ["Aligner", "Capabilities", "EngineFactory", "Recognizer", "Request", "Word"]
+__all__ = [
+    "Aligner",
+    "Capabilities",
+    "EngineFactory",
+    "Recognizer",
+    "RecognizerStream",
+    "Request",
+    "StreamText",
+    "StreamingRecognizer",
+    "Word",
+]

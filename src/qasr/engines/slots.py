@@ -1,10 +1,10 @@
 """Who is heard next, and with whom: the right to engine calls.
 
-Three lanes share an engine: live sessions before synchronous requests before files, by weight and not absolutely, so
-that nothing starves. Inside a lane, owners take turns. When a call is free, the fair next segment goes, and segments of
-about its length from the same lane go with it in one batch (rows of a batch wait for its longest), as many as leave
-work for the other free calls. A caller that is cancelled leaves the queue, or, if the whole batch is gone, frees the
-call at once.
+Four lanes share an engine: live sessions before synchronous requests before files, by weight and not absolutely, so
+that nothing starves; only the partials of live sessions give way absolutely, to finals. Inside a lane, owners take
+turns. When a call is free, the fair next segment goes, and segments of about its length from the same lane go with it
+in one batch (rows of a batch wait for its longest), as many as leave work for the other free calls. A caller that is
+cancelled leaves the queue, or, if the whole batch is gone, frees the call at once.
 
 This file is policy: it never touches samples.
 """
@@ -14,7 +14,7 @@ import enum
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Final, Self, cast
 
 import anyio
 import anyio.abc
@@ -22,7 +22,7 @@ import structlog
 
 from qasr.domain.errors import EngineFailed, EngineUnavailable, QasrError, QueueFull
 from qasr.domain.transcript import Hypothesis
-from qasr.engines.base import Capabilities, Recognizer, Request
+from qasr.engines.base import Capabilities, Recognizer, Request, StreamingRecognizer
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +31,9 @@ class Lane(enum.Enum):
     """Classes of work, most urgent first; the value is the weight."""
 
     LIVE = 64
+    """Finals of live sessions."""
+    PARTIAL = 32
+    """What is heard again while it is spoken; waits as long as any final waits."""
     SYNC = 8
     FILE = 1
 
@@ -40,6 +43,8 @@ BATCH_SPREAD: Final = 1.5
 BATCH_SLACK_S: Final = 2.0
 MOST_BATCH_S: Final = 120.0
 """Seconds of audio in one call: bounds its memory and how long the next one waits."""
+BOUNDED: Final = frozenset({Lane.SYNC, Lane.FILE})
+"""Lanes that refuse; a live session bounds what it holds itself, and its finals are never refused."""
 ATTEMPTS: Final = 2
 """How often a segment is tried before its failure is final; an engine that died may be back by then."""
 
@@ -113,6 +118,15 @@ class EngineSlots:
         return self._recognizer.capabilities
 
     @property
+    def streaming(self) -> StreamingRecognizer | None:
+        """The engine, if it hears growing segments by itself; how many at once is its own affair."""
+        return cast("StreamingRecognizer", self._recognizer) if self.capabilities.streaming else None
+
+    def has_waiting(self, lane: Lane) -> bool:
+        """Whether anything waits in *lane*."""
+        return bool(self._queues[lane].lines)
+
+    @property
     def waiting_audio_s(self) -> Mapping[Lane, float]:
         """Seconds of audio that wait, per lane."""
         return {lane: queue.audio_s for lane, queue in self._queues.items()}
@@ -121,11 +135,11 @@ class EngineSlots:
         """Wait for a turn and hear one segment. Cancelling gives the turn, or the call, to the next at once.
 
         Raises:
-            QueueFull: too much waits in this lane already.
+            QueueFull: too much waits in this lane already; live sessions are never told so.
             EngineError: the engine failed, twice.
         """
         queue = self._queues[lane]
-        if queue.audio_s > self._queue_audio_s:
+        if lane in BOUNDED and queue.audio_s > self._queue_audio_s:
             raise QueueFull("The speech engine is busy; please try again later.")
         item = _Waiting(request, asyncio.get_running_loop().create_future())
         if not queue.lines:
@@ -145,7 +159,10 @@ class EngineSlots:
             self._group.start_soon(self._run, batch)
 
     def _next_batch(self) -> list[_Waiting]:
-        lane = min((lane for lane, queue in self._queues.items() if queue.lines), key=self._done_at, default=None)
+        waiting_lanes = {lane for lane, queue in self._queues.items() if queue.lines}
+        if Lane.LIVE in waiting_lanes:
+            waiting_lanes.discard(Lane.PARTIAL)
+        lane = min(waiting_lanes, key=self._done_at, default=None)
         if lane is None:
             return []
         queue = self._queues[lane]

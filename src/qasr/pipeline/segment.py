@@ -15,6 +15,7 @@ import numpy as np
 
 from qasr.domain.audio import Pcm, Segment, to_ms, to_samples
 from qasr.engines.silero_vad import WINDOW, WINDOW_MS, Probabilities
+from qasr.pipeline.tape import Tape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +42,17 @@ class SegmentPolicy:
 class Segmenter:
     """Cuts one channel. Feed blocks in order, then ``finish``; the same audio in other blocks gives the same segments.
 
-    Invariant: ``_audio`` starts at sample ``_base`` and holds all that an open or coming segment may need.
+    Invariant: ``_tape`` holds all that an open or coming segment may need.
+
+    Args:
+        policy: how to cut.
+        channel: told in the segments.
+        origin: sample of the recording at which the first block begins.
     """
 
-    def __init__(self, policy: SegmentPolicy, channel: int = 0) -> None:
-        self._policy, self._channel = policy, channel
-        self._audio = np.zeros(0, np.float32)
-        self._base = 0
+    def __init__(self, policy: SegmentPolicy, channel: int = 0, origin: int = 0) -> None:
+        self._policy, self._channel, self._origin = policy, channel, origin
+        self._tape = Tape()
         self._window = 0  # windows seen
         self._probabilities: list[float] = []  # of the open segment
         self._begin: int | None = None  # first window of the open segment's speech
@@ -56,7 +61,7 @@ class Segmenter:
 
     def feed(self, pcm: Pcm, probabilities: Probabilities) -> list[Segment]:
         """Segments that *pcm* completes. *probabilities* belong to the windows that *pcm* completes."""
-        self._audio = np.concatenate([self._audio, pcm])
+        self._tape.append(pcm)
         segments = [segment for p in probabilities.tolist() for segment in self._step(p)]
         self._forget()
         return segments
@@ -66,8 +71,25 @@ class Segmenter:
         segments = [segment for p in probabilities.tolist() for segment in self._step(p)]
         if self._begin is not None:
             end = self._last_speech * WINDOW + to_samples(self._policy.pad_ms)
-            segments += self._close(min(end, self._base + len(self._audio)))
+            segments += self._close(min(end, self._tape.end))
         return segments
+
+    @property
+    def open_samples(self) -> int:
+        """Length of the open segment so far; 0: none is open."""
+        return 0 if self._begin is None else max(0, self._open_end() - self._first_sample())
+
+    def open(self) -> Segment | None:
+        """The open segment so far; None: none is open. It only ever grows, until it is cut or completed."""
+        if self._begin is None:
+            return None
+        first = self._first_sample()
+        return Segment(
+            pcm=self._tape.copy(first, self._open_end()), begin_ms=to_ms(self._origin + first), channel=self._channel
+        )
+
+    def _open_end(self) -> int:
+        return min(self._last_speech * WINDOW + to_samples(self._policy.pad_ms), self._tape.end)
 
     def _step(self, probability: float) -> list[Segment]:
         policy, window = self._policy, self._window
@@ -91,7 +113,7 @@ class Segmenter:
 
     def _first_sample(self) -> int:
         assert self._begin is not None
-        return max(self._begin * WINDOW - to_samples(self._policy.pad_ms), self._cut, self._base)
+        return max(self._begin * WINDOW - to_samples(self._policy.pad_ms), self._cut, self._tape.begin)
 
     def _close(self, end: int) -> list[Segment]:
         """End the open segment at sample *end*."""
@@ -105,7 +127,7 @@ class Segmenter:
         """Split the open segment where its second half is quietest; the rest stays open."""
         assert self._begin is not None
         first = self._first_sample()
-        audio = self._audio[first - self._base : self._window * WINDOW - self._base]
+        audio = self._tape.copy(first, self._window * WINDOW)
         frames = len(audio) // WINDOW
         energy = np.square(audio[: frames * WINDOW].reshape(frames, WINDOW)).mean(axis=1)
         smooth = np.convolve(energy, np.ones(3) / 3, mode="same")
@@ -121,14 +143,19 @@ class Segmenter:
         return segments
 
     def _take(self, first: int, end: int) -> list[Segment]:
-        pcm = self._audio[first - self._base : end - self._base]
+        pcm = self._tape.copy(first, end)
         self._cut = end
         if not len(pcm):
             return []
         speech = [p for p in self._probabilities if p >= self._policy.threshold - self._policy.hysteresis]
         mean = sum(speech) / len(speech) if speech else 0.0
         return [
-            Segment(pcm=pcm, begin_ms=to_ms(first), channel=self._channel, speech_probability=min(1.0, max(0.0, mean)))
+            Segment(
+                pcm=pcm,
+                begin_ms=to_ms(self._origin + first),
+                channel=self._channel,
+                speech_probability=min(1.0, max(0.0, mean)),
+            )
         ]
 
     def _forget(self) -> None:
@@ -136,7 +163,4 @@ class Segmenter:
         keep = (
             self._first_sample() if self._begin is not None else self._window * WINDOW - to_samples(self._policy.pad_ms)
         )
-        keep = max(keep, self._cut, self._base)
-        keep = min(keep, self._base + len(self._audio))
-        self._audio = self._audio[keep - self._base :].copy()
-        self._base = keep
+        self._tape.forget(max(keep, self._cut))
