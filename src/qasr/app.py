@@ -183,7 +183,11 @@ def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:
     """What each engine's factory gets: its section of the settings, as text; an engine chooses what is not set."""
     return {
         name: {key: str(value) for key, value in section.model_dump().items() if value}
-        for name, section in (("moonshine", settings.moonshine), ("scripted", settings.scripted))
+        for name, section in (
+            ("moonshine", settings.moonshine),
+            ("qwen3_asr", settings.qwen3_asr),
+            ("scripted", settings.scripted),
+        )
     }
 
 

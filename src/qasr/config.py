@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -133,6 +133,27 @@ class Moonshine(_Section):
     """0: one per processor."""
 
 
+class Qwen3Asr(_Section):
+    """Qwen3-ASR; the extra ``qasr[qwen3]``."""
+
+    model: str = ""
+    """Folder of a checkpoint, in either layout."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: a CUDA GPU if there is one."""
+    precision: Literal["bf16", "fp32", "int8"] = "bf16"
+    """``int8`` is about twice as fast on a CPU, and a little less exact."""
+    threads: int = Field(default=0, ge=0)
+    """Processors that one product is spread over; 0: torch's choice."""
+    rows: int = Field(default=8, ge=1, le=256)
+    """Segments that are heard at once."""
+    spare_rows: int = Field(default=4, ge=0, le=256)
+    """More, for partials of live sessions."""
+    longest_s: float = Field(default=30.0, ge=1, le=1200)
+    """The longest segment."""
+    context_tokens: int = Field(default=2048, ge=0, le=20_000)
+    """The longest context; longer ones are refused."""
+
+
 class Scripted(_Section):
     """The deterministic engine for tests and load."""
 
@@ -205,6 +226,7 @@ class Settings(BaseSettings):
     engines: Engines = Engines()
     live: Live = Live()
     moonshine: Moonshine = Moonshine()
+    qwen3_asr: Qwen3Asr = Qwen3Asr()
     scripted: Scripted = Scripted()
     database: Database = Database()
     jobs: Jobs = Jobs()

@@ -1,5 +1,6 @@
 """The decode loop gives each request what the library gives it alone, whoever else is there."""
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from qasr.engines.qwen3.features import Sound
 from qasr.engines.qwen3.linear import dense
 from qasr.engines.qwen3.loop import Abandoned, Job, Loop, Written
 from qasr.engines.qwen3.prompt import Prompts
+from qasr.engines.qwen3.repetition import Repetition
 
 MOST: Final = 24
 CASES: Final = [
@@ -66,9 +68,9 @@ def bench(checkpoints: Folders, clip: Callable[..., Pcm]) -> Bench:
     encoder = Encoder(checkpoint.model.model, torch.float32, "cpu")
     decoder = Decoder(checkpoint.model, dense, dtype=torch.float32, kv_dtype=torch.float32, device="cpu")
 
-    def make(rows: int = 3, spare_slots: int = 1, **options: Any) -> Loop:
+    def make(rows: int = 3, spare_rows: int = 1, **options: Any) -> Loop:
         all_options: dict[str, Any] = {"places": 600, "end_ids": ends, "cut_loops": False, **options}
-        return Loop(encoder, decoder, rows=rows, spare_slots=spare_slots, **all_options)
+        return Loop(encoder, decoder, rows=rows, spare_rows=spare_rows, **all_options)
 
     return Bench(make, jobs, expected)
 
@@ -90,15 +92,15 @@ def test_the_cases_are_worth_something(bench: Bench) -> None:
 @given(
     order=st.lists(st.tuples(st.integers(0, len(CASES) - 1), st.integers(0, 9)), min_size=1, max_size=14),
     rows=st.integers(1, 5),
-    spare_slots=st.integers(0, 2),
+    spare_rows=st.integers(0, 2),
     call_places=st.sampled_from([0, 64, 10_000]),
 )
 @settings(max_examples=40, deadline=None)
 def test_any_mixture_in_any_order_is_what_generate_gives(
-    bench: Bench, order: list[tuple[int, int]], rows: int, spare_slots: int, call_places: int
+    bench: Bench, order: list[tuple[int, int]], rows: int, spare_rows: int, call_places: int
 ) -> None:
     """Token for token, however many rows there are, whenever each joins, and however rows share calls."""
-    loop = bench.make(rows, spare_slots)
+    loop = bench.make(rows, spare_rows)
     jobs = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "CALL_PLACES", call_places)
@@ -217,22 +219,34 @@ def test_a_failure_takes_nobody_along(bench: Bench) -> None:
     assert bench.expected[3].ids == after.answer.result(0).ids
 
 
-def test_circles_are_cut(bench: Bench) -> None:
+@pytest.mark.parametrize(("period", "n_before"), [(1, 0), (1, 9), (3, 4), (24, 2)])
+def test_circles_are_cut(bench: Bench, monkeypatch: pytest.MonkeyPatch, period: int, n_before: int) -> None:
     """What only repeats is taken back, and the answer says that it is not whole."""
+    script = itertools.chain(range(100, 100 + n_before), itertools.cycle(range(200, 200 + period)))
+    monkeypatch.setattr(Decoder, "logits", lambda _self, x: torch.eye(700)[[next(script) for _ in x]])
     loop = bench.make(end_ids=frozenset(), cut_loops=True)
-    job = bench.job(4, most_tokens=150)
+    job = bench.job(1, most_tokens=300)
     loop.submit(job)
     finish(loop)
     written = job.answer.result(0)
 
+    assert [*range(100, 100 + n_before), *range(200, 200 + period)] == written.ids
     assert written.truncated
-    assert len(written.ids) < 100
     assert len(written.ids) == len(written.logprobs)
+
+
+@given(st.lists(st.integers(0, 2), max_size=30), st.integers(1, 6))
+def test_a_few_repetitions_are_speech(said: list[int], copies: int) -> None:
+    """Below the number of copies that make a loop nothing is taken back."""
+    repetition = Repetition()
+    phrase = [*range(10, 14)] * copies
+
+    assert not any(repetition.superfluous(token) for token in [*said[:20], *phrase])
 
 
 def test_a_grown_sound_takes_its_beginning_over(bench: Bench, clip: Callable[..., Pcm]) -> None:
     """Keys and values of finished windows stay where they are; the answer is the one from scratch."""
-    loop = bench.make(rows=2, spare_slots=1)
+    loop = bench.make(rows=2, spare_rows=1)
     pcm = clip(190_000, 5)
     early = bench.job(0, sound=Sound(pcm[:150_000]))
     loop.submit(early)

@@ -64,6 +64,8 @@ class Job:
     """Tokens that the answer must begin with; not part of what is written."""
     cancelled: Callable[[], bool] = lambda: False
     kept: Kept = field(default_factory=Kept)
+    is_urgent: bool = False
+    """Somebody is speaking: goes ahead of others, and may use the spare rows."""
     answer: Future[Written] = field(default_factory=Future)
 
 
@@ -87,7 +89,8 @@ class Loop:
         encoder: for the sound.
         decoder: for the text.
         rows: that are written at once.
-        spare_slots: that keep the beginnings of finished rows for their successors.
+        spare_rows: more, for urgent jobs only; as long as they are free, their slots keep the beginnings of rows for
+            their successors.
         places: tokens of one row: prompt, sound and answer.
         end_ids: tokens that end an answer.
         cut_loops: end answers that go round in circles.
@@ -99,21 +102,23 @@ class Loop:
         decoder: Decoder,
         *,
         rows: int,
-        spare_slots: int,
+        spare_rows: int,
         places: int,
         end_ids: frozenset[int],
         device: str = "cpu",
         cut_loops: bool = True,
     ) -> None:
         self._encoder, self._decoder = encoder, decoder
-        self._cache: KvSlots = decoder.slots(rows + spare_slots, places)
-        self._most_rows, self._end_ids, self._device, self._cut_loops = rows, end_ids, device, cut_loops
-        self._held: list[list[int]] = [[] for _ in range(rows + spare_slots)]  # what each slot's places stand for
-        self._keeper: list[Kept | None] = [None] * (rows + spare_slots)
-        self._last_use = [0] * (rows + spare_slots)
+        self._cache: KvSlots = decoder.slots(rows + spare_rows, places)
+        self._most_rows, self._most_urgent_rows = rows, rows + spare_rows
+        self._end_ids, self._device, self._cut_loops = end_ids, device, cut_loops
+        self._held: list[list[int]] = [[] for _ in range(rows + spare_rows)]  # what each slot's places stand for
+        self._keeper: list[Kept | None] = [None] * (rows + spare_rows)
+        self._last_use = [0] * (rows + spare_rows)
         self._clock = 0
         self._rows: list[_Row] = []
         self._waiting: deque[Job] = deque()
+        self._urgent: deque[Job] = deque()
         self._arrived = threading.Condition()
 
     def submit(self, job: Job) -> None:
@@ -126,14 +131,14 @@ class Loop:
         if n_tokens + job.most_tokens + 1 > self._cache.places:
             raise ValueError(f"a row of {n_tokens} + {job.most_tokens} tokens does not fit into {self._cache.places}")
         with self._arrived:
-            self._waiting.append(job)
+            (self._urgent if job.is_urgent else self._waiting).append(job)
             self._arrived.notify()
 
     def run(self) -> None:
         """Serve forever."""
         while True:
             with self._arrived:
-                self._arrived.wait_for(lambda: self._rows or self._waiting)
+                self._arrived.wait_for(lambda: self._rows or self._waiting or self._urgent)
             self.tick()
 
     def tick(self) -> bool:
@@ -148,7 +153,7 @@ class Loop:
                 self._guarded(lambda: self._admit(admitted), admitted)
             if self._rows:
                 self._guarded(self._step, [row.job for row in self._rows])
-        return bool(self._rows or self._waiting)
+        return bool(self._rows or self._waiting or self._urgent)
 
     def _guarded(self, work: Callable[[], None], jobs: Sequence[Job]) -> None:
         try:
@@ -168,11 +173,16 @@ class Loop:
         """Those in front for whom there are rows, and room in one prefill."""
         jobs: list[Job] = []
         n_tokens = 0
-        while len(self._rows) + len(jobs) < self._most_rows:
+        while True:
             with self._arrived:
-                if not self._waiting or (jobs and n_tokens + _n_tokens(self._waiting[0]) > MOST_PREFILL):
+                line, n_rows = self._waiting, self._most_rows
+                if self._urgent:
+                    line, n_rows = self._urgent, self._most_urgent_rows
+                if not line or len(self._rows) + len(jobs) >= n_rows:
                     break
-                job = self._waiting.popleft()
+                if jobs and n_tokens + _n_tokens(line[0]) > MOST_PREFILL:
+                    break
+                job = line.popleft()
             if job.cancelled():
                 job.answer.set_exception(Abandoned())
                 continue
@@ -214,7 +224,7 @@ class Loop:
         return torch.cat([texts[0], *(part.to(texts[0].dtype) for part in sound), texts[1]])
 
     def _choose_slot(self, job: Job, length: int, taken: set[int]) -> int:
-        """A free slot: the one that holds the row's beginning, else, of those used longest ago, one among its like.
+        """A free slot: the one that holds the row's beginning, else one that holds nobody's, among its like.
 
         Short rows gather at one end and long ones at the other, so that neighbors share calls of attention.
         """
@@ -223,11 +233,11 @@ class Loop:
         self._clock += 1
         slot = job.kept.slot
         if slot is None or slot not in free or self._keeper[slot] is not job.kept:
-            unkept = sorted(free, key=self._last_use.__getitem__)[: max(1, self._most_rows - len(taken))]
+            unkept = [slot for slot in free if not self._last_use[slot]] or [min(free, key=self._last_use.__getitem__)]
             wanted = length / self._cache.places * self._cache.n_slots
             slot = min(unkept, key=lambda slot: abs(slot - wanted))
             self._held[slot] = []
-        self._last_use[slot] = self._clock
+        self._last_use[slot] = self._clock if job.is_urgent else 0  # others have no successor
         return slot
 
     def _step(self) -> None:
