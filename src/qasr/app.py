@@ -186,6 +186,7 @@ def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:
         for name, section in (
             ("moonshine", settings.moonshine),
             ("qwen3_asr", settings.qwen3_asr),
+            ("qwen3_aligner", settings.qwen3_aligner),
             ("scripted", settings.scripted),
         )
     }

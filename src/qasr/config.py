@@ -154,6 +154,17 @@ class Qwen3Asr(_Section):
     """The longest context; longer ones are refused."""
 
 
+class Qwen3Aligner(_Section):
+    """Qwen3-ForcedAligner, for word times in eleven languages; the extra ``qasr[qwen3]``."""
+
+    model: str = ""
+    """Folder of a checkpoint, in either layout; none: word times are found for English, and estimated for others."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["bf16", "fp32"] = "bf16"
+    threads: int = Field(default=0, ge=0)
+    """Processors that one product is spread over; 0: torch's choice."""
+
+
 class Scripted(_Section):
     """The deterministic engine for tests and load."""
 
@@ -227,6 +238,7 @@ class Settings(BaseSettings):
     live: Live = Live()
     moonshine: Moonshine = Moonshine()
     qwen3_asr: Qwen3Asr = Qwen3Asr()
+    qwen3_aligner: Qwen3Aligner = Qwen3Aligner()
     scripted: Scripted = Scripted()
     database: Database = Database()
     jobs: Jobs = Jobs()

@@ -168,7 +168,7 @@ async def _local(
             limits=LIMITS if model is None else model.limits,
             languages=None if model is None else model.languages,
             spool=temporary,
-            way=settings.model_dump_json(include={"engines", "moonshine", "qwen3_asr", "scripted"}),
+            way=settings.model_dump_json(include={"engines", "moonshine", "qwen3_asr", "qwen3_aligner", "scripted"}),
         )
         yield local, settings.engines.decoders or available_cpus()
 

@@ -18,6 +18,9 @@ def qwen(checkpoints: Folders, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "QWEN3_ASR__PRECISION": "fp32",
         "QWEN3_ASR__THREADS": "1",
         "QWEN3_ASR__CONTEXT_TOKENS": "200",
+        "QWEN3_ALIGNER__MODEL": str(checkpoints("aligner", "hf")),
+        "QWEN3_ALIGNER__PRECISION": "fp32",
+        "QWEN3_ALIGNER__THREADS": "1",
     }
     with serving(tmp_path_factory.mktemp("qwen"), KEYS | settings) as running:
         yield running
@@ -62,3 +65,20 @@ def test_an_unknown_language_is_refused(qwen: Server) -> None:
     client = openai.OpenAI(base_url=f"{qwen.base}/v1", api_key=KEY)
     with pytest.raises(openai.BadRequestError, match="Language 'sw' is not supported"):
         client.audio.transcriptions.create(model="qwen3-asr-flash", file=JFK, language="sw")
+
+
+def test_words_have_measured_times(qwen: Server) -> None:
+    """In a language that the embedded aligner does not know; none is estimated."""
+    client = openai.OpenAI(base_url=f"{qwen.base}/v1", api_key=KEY)
+    answer = client.audio.transcriptions.create(
+        model="qwen3-asr-flash",
+        file=JFK,
+        language="ru",
+        response_format="verbose_json",
+        timestamp_granularities=["word"],
+    )
+    times = [ms for word in answer.words or () for ms in (word.start, word.end)]
+
+    assert times
+    assert sorted(times) == times
+    assert not any(getattr(word, "estimated", False) for word in answer.words or ())

@@ -8,9 +8,11 @@
     messages   between the two     checkpoint   both layouts → the library's classes
     languages  names               prompt       template, context, reading of answers
                                    stream       growing segments
+    aligner    word times          alignment    known words → times
+
+The aligner is another model, in another child.
 """
 
-import importlib.util
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -35,9 +37,6 @@ from qasr.workers import CallFailed, WorkerDied, WorkerPool
 
 GRACE_S: Final = 60.0
 """A cancelled call ends at the loop's next step, which on a busy machine may take seconds; the others must not pay."""
-LOAD_S: Final = 600.0
-"""Loading takes seconds from a warm disk, and minutes from a slow one; a child that fails says so at once."""
-REMEDY: Final = "install 'qasr[qwen3]'"
 
 log = structlog.get_logger(__name__)
 
@@ -187,9 +186,7 @@ async def factory(settings: Mapping[str, str]) -> AsyncIterator[Recognizer]:
         ValueError: a setting is unknown or out of range.
     """
     setup = setups.read(settings)
-    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise EngineUnavailable(f"Qwen3-ASR needs {' and '.join(missing)}; {REMEDY}")
+    setups.check_packages("Qwen3-ASR")
     if not setup.model:
         raise EngineUnavailable("Qwen3-ASR needs a checkpoint; set QASR_QWEN3_ASR__MODEL to its folder")
     async with WorkerPool(
@@ -198,11 +195,7 @@ async def factory(settings: Mapping[str, str]) -> AsyncIterator[Recognizer]:
         parallel=setup.parallel_calls + STREAMS_AT_ONCE,
         grace_s=GRACE_S,
     ) as pool:
-        about: Mapping[str, object] = {"problem": f"it did not load within {LOAD_S:g} s"}
-        with anyio.move_on_after(LOAD_S):
-            about = await pool.wait_ready()
-        if "problem" in about:
-            raise EngineUnavailable(f"Qwen3-ASR cannot be loaded: {about['problem']}")
+        about = await setups.wait_loaded(pool, "Qwen3-ASR")
         log.info("qwen3_asr_loaded", model=setup.model, precision=setup.precision, device=about["device"])
         async with _Qwen3Asr(pool, setup) as engine:
             yield engine

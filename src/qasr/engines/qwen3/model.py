@@ -10,7 +10,7 @@ from qasr.engines.qwen3 import checkpoint
 from qasr.engines.qwen3.checkpoint import BadCheckpoint
 from qasr.engines.qwen3.decoder import Decoder
 from qasr.engines.qwen3.encoder import Encoder
-from qasr.engines.qwen3.linear import Int8, choose_int8_engine, dense
+from qasr.engines.qwen3.linear import Int8, check_int8, dense
 from qasr.engines.qwen3.loop import Loop
 from qasr.engines.qwen3.prompt import Prompts
 from qasr.engines.qwen3.setup import Device, Precision, Setup
@@ -47,7 +47,7 @@ def assemble(setup: Setup, *, cut_loops: bool = True) -> Model:
         raise BadCheckpoint(f"{setup.model} holds a forced aligner, which hears nothing; it belongs to qwen3_aligner")
     encoder = Encoder(loaded.model.model, stored, device)
     if setup.precision == "int8":
-        choose_int8_engine()
+        check_int8()
         decoder = Decoder(loaded.model, Int8, dtype=torch.float32, kv_dtype=stored, device=device)
     else:
         decoder = Decoder(loaded.model, dense, dtype=stored, kv_dtype=stored, device=device)

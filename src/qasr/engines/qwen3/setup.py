@@ -1,14 +1,22 @@
 """How the engine is set up; made by the parent from settings, read by the child."""
 
+import importlib.util
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, TypeAlias
 
+import anyio
 import msgspec
 from msgspec import Meta
+
+from qasr.domain.errors import EngineUnavailable
+from qasr.workers import WorkerPool
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 Precision: TypeAlias = Literal["bf16", "fp32", "int8"]
 
+REMEDY: Final = "install 'qasr[qwen3]'"
+LOAD_S: Final = 600.0
+"""Loading takes seconds from a warm disk, and minutes from a slow one; a child that fails says so at once."""
 TOKENS_PER_S: Final = 16
 """The most that an answer may have: English has 3.5, fast speech in scripts whose characters take several tokens 10."""
 SPARE_TOKENS: Final = 32
@@ -61,3 +69,28 @@ def read(settings: Mapping[str, str]) -> Setup:
         return msgspec.convert(dict(settings), Setup, strict=False)
     except msgspec.ValidationError as error:
         raise ValueError(f"qwen3_asr engine: {error}") from error
+
+
+def check_packages(engine: str) -> None:
+    """See whether the extra is installed, without importing it.
+
+    Raises:
+        EngineUnavailable: it is not.
+    """
+    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EngineUnavailable(f"{engine} needs {' and '.join(missing)}; {REMEDY}")
+
+
+async def wait_loaded(pool: WorkerPool, engine: str) -> Mapping[str, object]:
+    """Wait for the child; what it says about itself.
+
+    Raises:
+        EngineUnavailable: it could not load its model.
+    """
+    about: Mapping[str, object] = {"problem": f"it did not load within {LOAD_S:g} s"}
+    with anyio.move_on_after(LOAD_S):
+        about = await pool.wait_ready()
+    if "problem" in about:
+        raise EngineUnavailable(f"{engine} cannot be loaded: {about['problem']}")
+    return about
