@@ -160,7 +160,9 @@ class Qwen3Aligner(_Section):
     model: str = ""
     """Folder of a checkpoint, in either layout; none: word times are found for English, and estimated for others."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: a CUDA GPU if there is one."""
     precision: Literal["bf16", "fp32"] = "bf16"
+    """Of weights and sums."""
     threads: int = Field(default=0, ge=0)
     """Processors that one product is spread over; 0: torch's choice."""
 

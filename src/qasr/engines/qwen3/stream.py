@@ -16,6 +16,7 @@ What stands never changes again in this stream. The final text is not made here:
 heard without any of this.
 """
 
+import codecs
 from typing import Final
 
 import numpy as np
@@ -67,8 +68,12 @@ class Stream:
         )
 
     def _settled(self) -> list[int]:
-        """What of the last answer stands: never less than before, and never half a character."""
+        """What of the last answer stands: never less than before, never half a character, and never before it is known
+        where the text begins.
+        """
         end = max(len(self._standing), len(self._written) - ROLLED_BACK)
+        if self._forced is None and not 0 < self._prompts.read(self._written, None).begin <= end:
+            return []
         while end > len(self._standing) and not _is_whole(self._prompts.pieces(self._written[:end])):
             end -= 1
         return self._written[:end]
@@ -85,11 +90,10 @@ class Stream:
 
 
 def _is_whole(pieces: list[bytes]) -> bool:
-    try:
-        b"".join(pieces).decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    """Whether no character is begun at the end."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    decoder.decode(b"".join(pieces))
+    return not decoder.getstate()[0]
 
 
 def _text(pieces: list[bytes]) -> str:
