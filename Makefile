@@ -6,6 +6,7 @@ READY  := $(VENV)/.ready
 UV     := $(BIN)/uv
 # The engines of the extras have an environment of their own: torch is as large as all the rest.
 ENGINES := .venv-engines
+OFFICIAL := .venv-qwen-asr
 
 .PHONY: serve test test-engines bench bench-engines lint types docs lock clean
 .DEFAULT_GOAL := serve
@@ -38,7 +39,13 @@ test-engines: $(ENGINES)/.ready  ## run the tests of the engines that are extras
 bench: $(READY)  ## measure accuracy, speed and memory; writes bench-results/
 	$(BIN)/python -m benchmarks
 
-bench-engines: $(ENGINES)/.ready  ## measure the engines that are extras
+# The baseline: the authors' package, which fixes an older transformers and so cannot share an environment.
+$(OFFICIAL)/.ready: Makefile
+	test -x $(OFFICIAL)/bin/python || $(PYTHON) -m venv $(OFFICIAL)
+	$(OFFICIAL)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 torchaudio==2.13.0 qwen-asr==0.0.6
+	touch $@
+
+bench-engines: $(ENGINES)/.ready $(OFFICIAL)/.ready  ## measure the engines that are extras
 	$(ENGINES)/bin/python -m benchmarks.engines
 
 lint: $(READY)
@@ -56,4 +63,4 @@ lock:  ## write requirements.lock anew from pyproject.toml
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group dev --output-file requirements.lock pyproject.toml lock-extra.in
 
 clean:
-	rm -rf $(VENV) $(ENGINES)
+	rm -rf $(VENV) $(ENGINES) $(OFFICIAL)
