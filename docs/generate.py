@@ -18,7 +18,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Final, TypeAlias, get_args, get_origin
+from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
 
 import msgspec
 from annotated_types import Ge, Gt, Le
@@ -141,6 +141,8 @@ def _kind(info: FieldInfo) -> str:
     options = [arg for arg in get_args(kind) if arg is not NoneType]
     if get_origin(kind) is UnionType and len(options) == 1:
         kind = options[0]
+    if get_origin(kind) is Literal:
+        return " or ".join(f"`{arg}`" for arg in get_args(kind))
     text = "list" if get_origin(kind) is tuple else _NAMES.get(kind, "path" if kind is Path else str(kind))
     bounds = []
     for rule in info.metadata:
