@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -161,23 +161,6 @@ async def test_a_cancelled_stream_is_closed(recognizer: Recognizer, clip: Callab
 
     with pytest.raises(EngineFailed):
         await one.feed(clip(30_000))
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "told"),
-    [
-        ({}, EngineUnavailable, "QASR_QWEN3_ASR__MODEL"),
-        ({"rows": "0"}, ValueError, "rows"),
-        ({"rows": "many"}, ValueError, "rows"),
-        ({"precision": "int4"}, ValueError, "precision"),
-        ({"colour": "red"}, ValueError, "colour"),
-    ],
-)
-async def test_a_wrong_setting_is_told(settings: Mapping[str, str], error: type[Exception], told: str) -> None:
-    """At once, and with what to do."""
-    with anyio.fail_after(60), pytest.raises(error, match=told):
-        async with qwen3.factory(settings):
-            pass
 
 
 async def test_a_model_that_cannot_be_loaded_is_told() -> None:
