@@ -184,9 +184,11 @@ async def _do_tasks(settings: Settings, database: Database, work: Work, recordin
 def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:
     """What each engine's factory gets: its section of the settings, as text; an engine chooses what is not set."""
     return {
-        name: {key: _text(value) for key, value in section.model_dump().items() if value or value is False}
+        name: {key: _text(value) for key, value in section.model_dump(exclude_defaults=True).items()}
         for name, section in (
             ("moonshine", settings.moonshine),
+            ("qwen3_asr", settings.qwen3_asr),
+            ("qwen3_aligner", settings.qwen3_aligner),
             ("whisper", settings.whisper),
             ("sherpa", settings.sherpa),
             ("tagger", settings.tagger),

@@ -143,6 +143,40 @@ class Moonshine(_Section):
     """0: one per processor."""
 
 
+class Qwen3Asr(_Section):
+    """Qwen3-ASR; the extra ``qasr[qwen3]``."""
+
+    folder: str = ""
+    """Folder of a checkpoint, in either layout."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: a CUDA GPU if there is one."""
+    precision: Literal["bf16", "fp32", "int8"] = "bf16"
+    """``int8`` is about twice as fast on a CPU, and a little less exact."""
+    threads: int = Field(default=0, ge=0)
+    """Processors that one product is spread over; 0: torch's choice."""
+    rows: int = Field(default=8, ge=1, le=256)
+    """Segments that are heard at once."""
+    spare_rows: int = Field(default=4, ge=0, le=256)
+    """More, for partials of live sessions."""
+    longest_s: float = Field(default=30.0, ge=1, le=1200)
+    """The longest segment."""
+    context_tokens: int = Field(default=2048, ge=0, le=20_000)
+    """The longest context; longer ones are refused."""
+
+
+class Qwen3Aligner(_Section):
+    """Qwen3-ForcedAligner, for word times in eleven languages; the extra ``qasr[qwen3]``."""
+
+    folder: str = ""
+    """Folder of a checkpoint, in either layout; none: word times are found for English, and estimated for others."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: a CUDA GPU if there is one."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Of weights and sums."""
+    threads: int = Field(default=0, ge=0)
+    """Processors that one product is spread over; 0: torch's choice."""
+
+
 class Whisper(_Section):
     """Whisper models in CTranslate2's format, for ``engines.default = "whisper"``."""
 
@@ -294,6 +328,8 @@ class Settings(BaseSettings):
     engines: Engines = Engines()
     live: Live = Live()
     moonshine: Moonshine = Moonshine()
+    qwen3_asr: Qwen3Asr = Qwen3Asr()
+    qwen3_aligner: Qwen3Aligner = Qwen3Aligner()
     whisper: Whisper = Whisper()
     sherpa: Sherpa = Sherpa()
     tagger: Tagger = Tagger()

@@ -31,6 +31,10 @@ from qasr.workers import available_cpus
 LIMITS: Final = MediaLimits(max_bytes=2 * 1024**3, max_ms=12 * 3600 * 1000)
 """Those of the longest interface that we serve; they keep one odd file from filling the disk."""
 REMOTE_AT_ONCE: Final = 4
+HEARING: Final = {
+    "engines", "moonshine", "qwen3_asr", "qwen3_aligner", "whisper", "sherpa", "tagger", "scripted", "upstream",
+}  # fmt: skip
+"""Sections of the settings that decide what is heard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +172,7 @@ async def _local(
             limits=LIMITS if model is None else model.limits,
             languages=None if model is None else model.languages,
             spool=temporary,
-            way=settings.model_dump_json(include={"engines", "moonshine", "scripted"}),
+            way=settings.model_dump_json(include=HEARING),
         )
         yield local, settings.engines.decoders or available_cpus()
 

@@ -80,6 +80,7 @@ class Recognizer(Protocol):
         Raises:
             EngineFailed: this call failed and may be tried again.
             EngineUnavailable: the engine is gone; it is being restarted.
+            RequestError: one of the requests cannot be heard as it is, say for a context too long for the model.
         """
         ...
 

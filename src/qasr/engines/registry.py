@@ -80,11 +80,11 @@ async def loaded(
     async with AsyncExitStack() as stack:
         vad = asyncio.get_running_loop().run_in_executor(None, SileroVad)  # beside the recognizer
         recognizer = await _first_that_loads(stack, default, settings)
-        aligner = await _aligner(stack, recognizer, aligners)
+        aligner = await _aligner(stack, recognizer, settings.get("qwen3_aligner", {}), aligners)
         tagger = await _tagger(stack, recognizer, settings.get("tagger", {}))
         slots = await stack.enter_async_context(EngineSlots(recognizer, queue_audio_s=queue_audio_s))
         batcher = await stack.enter_async_context(VadBatcher(await vad))
-        prompt = None if aligner is None else PromptAligner(aligner, most=2 * aligners)
+        prompt = None if aligner is None else PromptAligner(aligner, most=2 * max(aligners, 1))
         yield LoadedEngines(slots, await vad, batcher, aligner, prompt, tagger)
 
 
@@ -109,11 +109,21 @@ async def _first_that_loads(
     raise EngineUnavailable("no speech engine could be loaded: " + "; ".join(reasons))
 
 
-async def _aligner(stack: AsyncExitStack, recognizer: Recognizer, processes: int) -> Aligner | None:
-    """Word times for what the recognizer hears, if it does not give them itself."""
+async def _aligner(
+    stack: AsyncExitStack, recognizer: Recognizer, settings: Mapping[str, str], processes: int
+) -> Aligner | None:
+    """Word times for what the recognizer hears, if it does not give them itself.
+
+    Raises:
+        EngineUnavailable: *settings* name an aligner that cannot be loaded.
+    """
     from qasr.engines import pocketsphinx_aligner  # noqa: PLC0415 - only where one is wanted
 
     capabilities = recognizer.capabilities
+    if settings.get("folder") and not capabilities.word_times:
+        from qasr.engines.qwen3 import aligner as qwen3_aligner  # noqa: PLC0415 - only where one is set
+
+        return await stack.enter_async_context(qwen3_aligner.aligner(settings))
     hears_english = capabilities.languages is None or "en" in capabilities.languages
     if capabilities.word_times or not hears_english or not processes:
         return None

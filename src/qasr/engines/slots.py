@@ -20,7 +20,7 @@ import anyio
 import anyio.abc
 import structlog
 
-from qasr.domain.errors import EngineFailed, EngineUnavailable, QasrError, QueueFull
+from qasr.domain.errors import EngineFailed, EngineUnavailable, QasrError, QueueFull, RequestError
 from qasr.domain.transcript import Hypothesis
 from qasr.engines.base import Capabilities, Recognizer, Request, SelfWatching, StreamingRecognizer
 
@@ -223,6 +223,12 @@ class EngineSlots:
                 hypotheses = await self._recognizer.recognize([item.request for item in group])
             except (EngineFailed, EngineUnavailable) as error:
                 groups += self._retries(group, error)
+                continue
+            except RequestError as error:
+                if len(group) == 1:
+                    self._fail(group, error)
+                else:
+                    groups += [[item] for item in group]  # to find whose fault it is
                 continue
             except Exception as error:  # an engine's own bug must not stop the scheduler
                 log.exception("engine_raised", engine=self.capabilities.name)

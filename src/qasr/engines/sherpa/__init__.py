@@ -127,7 +127,7 @@ def config_of(settings: Mapping[str, str]) -> dict[str, object]:
     Raises:
         ValueError: a setting is not a number, or out of range.
     """
-    threads, itn = int(settings.get("threads") or available_cpus()), settings.get("itn", "always")
+    threads, itn = int(settings.get("threads", "0")) or available_cpus(), settings.get("itn", "always")
     if threads < 1 or itn not in ("always", "asked"):
         raise ValueError(f"sherpa engine: threads={threads} or itn={itn!r} is out of range")
     return {

@@ -44,7 +44,7 @@ async def tagger(settings: Mapping[str, str]) -> AsyncIterator[Tagger]:
         ValueError: a setting is out of range.
     """
     what = "the emotion tagger (QASR_TAGGER__FOLDER)"
-    config = config_of(settings) | {"setting": "QASR_TAGGER__FOLDER"}
+    config = config_of({"threads": "1"} | dict(settings)) | {"setting": "QASR_TAGGER__FOLDER"}
     async with process.loaded(TARGET, config, what=what, parallel=1, load_s=LOAD_S, grace_s=GRACE_S) as (pool, about):
         if not about["emotion"]:
             raise EngineUnavailable(f"{what} is a {about['family']} model, which tells no emotions")

@@ -98,7 +98,7 @@ async def factory(settings: Mapping[str, str]) -> AsyncIterator[Recognizer]:
         ValueError: a setting is not a number, or out of range.
     """
     folder, calls, beam = settings.get("folder", ""), int(settings.get("calls", "1")), int(settings.get("beam", "5"))
-    threads = int(settings.get("threads") or available_cpus())
+    threads = int(settings.get("threads", "0")) or available_cpus()
     if calls < 1 or beam < 1 or threads < 1:
         raise ValueError(f"whisper engine: calls={calls}, beam={beam}, threads={threads} is out of range")
     await asyncio.to_thread(_check, folder)
