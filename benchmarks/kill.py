@@ -33,8 +33,7 @@ LENGTHS_S: Final = (2.0, 2.3, 2.6, 2.9, 3.2)
 EARLY: Final = 0.2
 """Share of the kills that come while the server starts."""
 LIFE_S: Final = 3.5
-"""The longest life of a server that is ready; more where it took longer to start, on a busy machine: a task that is
-interrupted fifty times without moving on is given up, and that is not what is measured here."""
+"""The longest life of a server that is ready; more where it took longer to start, on a busy machine."""
 LONGEST_S: Final = 1800.0
 REST_S: Final = 240.0
 """For what is unfinished after the last kill."""

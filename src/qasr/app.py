@@ -33,7 +33,7 @@ from qasr.pipeline.flow import background
 from qasr.pipeline.live import LiveLimits
 from qasr.service import Service
 from qasr.storage.callbacks import Callbacks
-from qasr.storage.database import Database, create_engine
+from qasr.storage.database import Database, create_engine, url_in
 from qasr.storage.executors import Executors, stable_id
 from qasr.storage.objects import Objects
 from qasr.storage.tasks import Tasks
@@ -122,8 +122,7 @@ async def running(settings: Settings, *, with_tasks: bool = False) -> AsyncItera
 @asynccontextmanager
 async def _tasks(settings: Settings, recordings: Filed, calls: FetchPolicy) -> AsyncIterator[Desk]:
     """The desk; behind it, some time later, the durable engine and its keeper. *calls*: where webhooks may lead."""
-    url = settings.database.url
-    database = Database(url or f"sqlite:///{(settings.data_dir / 'qasr.db').absolute()}")
+    database = Database(url_in(settings.data_dir, settings.database.url))
     await anyio.to_thread.run_sync(database.migrate)
     tasks = Tasks(database)
     desk = Desk(tasks, most_unfinished=settings.jobs.most_unfinished, webhook=settings.webhook.url)
@@ -168,8 +167,7 @@ async def _do_tasks(settings: Settings, database: Database, work: Work, recordin
         keep = timedelta(hours=settings.jobs.keep_hours)
         keeper = Keeper(tasks, executors, engine, recordings.forget, executor_id=executor_id, keep=keep)
         await desk.attach(engine)
-        if not database.is_sqlite:
-            group.start_soon(sleep_until_cancelled, BEAT_S, keeper.reap)
+        group.start_soon(sleep_until_cancelled, BEAT_S, keeper.reap)
         group.start_soon(sleep_until_cancelled, MEND_S, keeper.mend)
         group.start_soon(sleep_until_cancelled, SWEEP_S, keeper.expire)
 
@@ -210,7 +208,8 @@ def build(settings: Settings) -> Starlette:
         keys=keys,
         bodies=bodies,
         links=dashscope.ResultLinks(
-            partial(server_secret, settings.data_dir), valid_s=int(settings.jobs.keep_hours * 3600)
+            partial(server_secret, settings.data_dir, settings.server.secret),
+            valid_s=int(settings.jobs.keep_hours * 3600),
         ),
         external_url=settings.server.external_url,
         answer_s=settings.server.answer_s,

@@ -21,13 +21,13 @@ import structlog
 from qasr.domain.audio import BytesSource, FileSource, MediaLimits, RawFormat, Source, UrlSource
 from qasr.domain.errors import (
     DeadlineExceeded,
+    Empty,
     EngineFailed,
     EngineUnavailable,
     InvalidParameter,
     QasrError,
     QueueFull,
     TooLarge,
-    Undecodable,
     UnsupportedLanguage,
     UnsupportedOption,
 )
@@ -105,6 +105,11 @@ class Listening:
     def duration_ms(self) -> int:
         """Length of what was decoded; final when ``sentences`` has ended."""
         return self._stream.duration_ms
+
+    @property
+    def claimed_ms(self) -> int | None:
+        """What the recording says of its own length; to show how far the work is."""
+        return self._stream.info.claimed_ms
 
     @property
     def damaged_packets(self) -> int:
@@ -296,7 +301,7 @@ class Service:
                 yield path
             case BytesSource(data=data):
                 if not data:
-                    raise Undecodable("The audio is empty.")
+                    raise Empty("The audio is empty.")
                 if len(data) > order.limits.max_bytes:
                     raise _too_large(order.limits)
                 with self._spooled() as path:

@@ -200,6 +200,29 @@ def test_waiting_tasks_are_canceled_and_running_ones_not(busy: Server, origin: O
     assert (0, "SUCCEEDED\n") == (end.code, end.out)
 
 
+def test_an_operator_stops_any_task(busy: Server, origin: Origin, qasr: Qasr, tmp_path: Path) -> None:
+    """By the data directory, without a key: one that runs ends before its next step, one that waits at once."""
+
+    def cancel(task_id: str, data_dir: Path = busy.data_dir) -> Ran:
+        return qasr("tasks", "cancel", task_id, "--data-dir", data_dir)
+
+    running = submit(busy, *[origin.url("/files/jfk.flac")] * 12)
+    waiting = submit(busy, origin.url("/files/jfk.flac"))
+    _until(lambda: "progress" in busy.get(f"/api/v1/tasks/{running}").json()["output"])
+    asked, canceled, nobodys = cancel(running), cancel(waiting), cancel(NOBODY)
+    elsewhere = cancel(running, tmp_path)
+    _until(lambda: not unfinished(busy))
+    ends = [busy.get(f"/api/v1/tasks/{task_id}").json()["output"]["task_status"] for task_id in (running, waiting)]
+    late = cancel(running)
+
+    assert [(0, "RUNNING\n"), (0, "CANCELED\n"), (1, "")] == [(ran.code, ran.out) for ran in (asked, canceled, nobodys)]
+    assert (2, "") == (elsewhere.code, elsewhere.out)
+    assert not list(tmp_path.glob("*.db*"))
+    assert ["CANCELED", "CANCELED"] == ends
+    assert (1, "") == (late.code, late.out)
+    assert {1} == {ran.err.count("\n") for ran in (asked, nobodys, elsewhere, late)}
+
+
 def test_what_no_server_is_told(qasr: Qasr, scripted: Server) -> None:
     """No server, no address, a wrong key, a wrong word: one line, and the exit code."""
     cases = [

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import httpx2
 import numpy as np
@@ -154,10 +154,36 @@ def wait_all(base: str, task_ids: list[str], *, timeout_s: float) -> list[dict[s
         time.sleep(0.1)
 
 
-def begins(output: dict[str, Any]) -> list[list[int]]:
-    """For each recording of a task: where its sentences begin."""
-    found = []
+Said: TypeAlias = list[tuple[int, int, str, list[tuple[int, int, str]]]]
+"""Sentences: begin, end and text of each, and of each of its words."""
+
+
+def said(output: dict[str, Any]) -> list[Said]:
+    """For each recording of a task: what its result document says."""
+    found: list[Said] = []
     for result in output["results"]:
         document = httpx2.get(result["transcription_url"], timeout=20).json()
-        found.append([s["begin_time"] for t in document["transcripts"] for s in t["sentences"]])
+        found.append([])
+        for track in document["transcripts"]:
+            sentences = track["sentences"]
+            assert track["text"].split() == " ".join(s["text"] for s in sentences).split()
+            found[-1] += [
+                (
+                    s["begin_time"],
+                    s["end_time"],
+                    s["text"],
+                    [(word["begin_time"], word["end_time"], word["text"]) for word in s["words"]],
+                )
+                for s in sentences
+            ]
     return found
+
+
+def texts(output: dict[str, Any]) -> list[list[str]]:
+    """For each recording of a task: its sentences."""
+    return [[text for _, _, text, _ in sentences] for sentences in said(output)]
+
+
+def begins(output: dict[str, Any]) -> list[list[int]]:
+    """For each recording of a task: where its sentences begin."""
+    return [[begin for begin, _, _, _ in sentences] for sentences in said(output)]

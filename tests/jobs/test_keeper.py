@@ -1,16 +1,18 @@
 """Housekeeping of tasks: nothing stays unfinished for ever, and nothing is kept for ever."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.task import TaskId, TaskOrder, TaskState
 from qasr.jobs.desk import Desk
 from qasr.jobs.reaper import Keeper
-from qasr.storage.database import Database
+from qasr.storage.database import Database, executors
 from qasr.storage.executors import Executors, stable_id
 from qasr.storage.tasks import Tasks
 
@@ -26,15 +28,20 @@ class Engine:
     def __init__(self) -> None:
         self.known: dict[TaskId, int] = {}
         self.forgotten: list[TaskId] = []
+        self.taken_over: list[str] = []
+        self.is_away = False
 
     async def enqueue(self, task_id: TaskId, *, priority: int) -> None:
+        self._check()
         self.known.setdefault(task_id, priority)
 
     async def cancel(self, task_id: TaskId) -> None:
+        self._check()
         self.known.pop(task_id)
 
     async def take_over(self, executor_id: str) -> int:
-        raise NotImplementedError(executor_id)
+        self.taken_over.append(executor_id)
+        return 1
 
     async def pick_up(self) -> int:
         return 0
@@ -48,11 +55,16 @@ class Engine:
     async def stop(self, grace_s: float) -> None:
         raise NotImplementedError(grace_s)
 
+    def _check(self) -> None:
+        if self.is_away:
+            raise OSError("the database is away")
+
 
 class House:
     """Rows, a desk and a keeper over one database, on a clock of their own."""
 
     def __init__(self, database: Database) -> None:
+        self.database = database
         self.now_ms = 1_000_000_000
         self.tasks = Tasks(database, clock=lambda: self.now_ms)
         self.engine = Engine()
@@ -109,10 +121,39 @@ async def test_a_task_whose_workflow_has_vanished_fails(house: House) -> None:
     assert [TaskState.FAILED, TaskState.RUNNING] == [task and task.state for task in found]
 
 
+async def test_tasks_of_a_name_that_nobody_has_any_more_are_taken_over(house: House) -> None:
+    """On SQLite, too: there the server itself had another name once. One that lives is left alone."""
+    now_ms = int(time.time() * 1000)
+    rows = sa.insert(executors).values([{"id": "old", "beat_ms": now_ms - 60_000}, {"id": "slow", "beat_ms": now_ms}])
+    await house.database.write(lambda connection: connection.execute(rows))
+    await house.keeper.reap()
+    await house.keeper.reap()
+
+    assert ["old"] == house.engine.taken_over
+
+
 async def test_what_was_handed_in_before_the_engine_came_is_done(house: House) -> None:
     task_id = await house.desk.submit(ORDER)
     await house.desk.attach(house.engine)
 
+    assert [task_id] == list(house.engine.known)
+
+
+async def test_an_engine_that_is_away_fails_no_submission(house: House) -> None:
+    """The row is enough: the client gets the id, and the task is enqueued once the engine is back. Cancels likewise."""
+    await house.desk.attach(house.engine)
+    house.engine.is_away = True
+    task_id = await house.desk.submit(ORDER)
+    withdrawn = await house.desk.submit(ORDER)
+    canceled = await house.desk.cancel(withdrawn, "me")
+    house.engine.is_away = False
+    house.now_ms += 10_000
+    await house.keeper.mend()
+    task = await house.desk.query(withdrawn, "me")
+
+    assert canceled
+    assert task is not None
+    assert TaskState.CANCELED is task.state
     assert [task_id] == list(house.engine.known)
 
 

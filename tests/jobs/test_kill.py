@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from tests.cli.program import word_error_rate
 from tests.conftest import Speech
-from tests.jobs.program import begins, origin, query, start, submit, talk, wait_all, write_wav
+from tests.jobs.program import Said, origin, query, said, start, submit, talk, texts, wait_all, write_wav
 
 from qasr.pipeline.filed import decode_group
 
@@ -89,6 +90,17 @@ def finished(data_dir: Path, task_ids: list[str]) -> set[tuple[str, int]]:
     }
 
 
+def undisturbed(setting: Setting) -> list[list[Said]]:
+    """What is said in each recording, as a server hears it that nobody kills."""
+    quick = setting.variables | {"QASR_SCRIPTED__LATENCY_MS": "1", "QASR_SCRIPTED__CALL_LOG": ""}
+    life = start(setting.folder / "undisturbed", setting.log, quick)
+    base = life.wait_ready()
+    outputs = wait_all(base, [submit(base, [url]) for url in setting.urls], timeout_s=60)
+    found = [said(output) for output in outputs]
+    life.stop()
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_killed_again_and_again_each_task_ends_right_and_no_finished_group_is_heard_again(setting: Setting) -> None:
@@ -119,12 +131,15 @@ def test_killed_again_and_again_each_task_ends_right_and_no_finished_group_is_he
     outputs = wait_all(life.wait_ready(), task_ids, timeout_s=120)
     heard = setting.heard()
     again += [group for group in done if group in groups and set(heard[seen:]) & set(groups[group])]
-    results = [begins(output) for output in outputs]
+    found = [said(output) for output in outputs]
     code, _ = life.stop()
+    wanted = undisturbed(setting)
 
     assert ["SUCCEEDED"] * RECORDINGS == [output["task_status"] for output in outputs]
-    assert [[TIMES]] * RECORDINGS == [[len(sentences) for sentences in result] for result in results]
-    assert all(sentences == sorted(sentences) for result in results for sentences in result)
+    assert wanted == found
+    assert [[TIMES]] * RECORDINGS == [[len(sentences) for sentences in result] for result in found]
+    assert all(sentences == sorted(sentences) for result in found for sentences in result)
+    assert TIMES == len({text for _, _, text, _ in found[0][0]}), "the engine tells segments apart"
     assert not again
     assert fruitful >= 2, "the kills fell into starts only"
     twice = sum(Counter(heard).values()) - len(set(heard))
@@ -146,8 +161,10 @@ def test_told_to_stop_it_finishes_groups_under_way_and_goes_on_later(setting: Se
     left = len(setting.heard())
     life = start(data_dir, setting.log, setting.variables)
     outputs = wait_all(life.wait_ready(), task_ids, timeout_s=120)
+    found = [said(output) for output in outputs]
     life.stop()
 
+    assert undisturbed(setting) == found
     assert 0 == code
     assert took_s < 30
     assert left < TIMES * RECORDINGS
@@ -173,7 +190,7 @@ def test_a_group_that_the_engine_can_never_hear_fails_its_recording_and_no_other
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_real_speech_survives_kills_word_for_word(tmp_path: Path, references: dict[str, str]) -> None:
-    """The embedded engine, killed three times, hears what it hears undisturbed."""
+    """The embedded engine, killed three times, hears what it hears undisturbed, and that is what was said."""
     names = ["jfk.flac", "LJ001-0001.flac", "LJ001-0002.flac", "LJ001-0003.flac", "LJ001-0004.flac"]
     variables = {"QASR_ENGINES__DEFAULT": "moonshine"}
     with origin(Path(__file__).parents[1] / "data") as base:
@@ -190,9 +207,11 @@ def test_real_speech_survives_kills_word_for_word(tmp_path: Path, references: di
             server = life.wait_ready()
         (actual,) = wait_all(server, [disturbed], timeout_s=60)
         expected = query(server, undisturbed)
-        found, wanted = begins(actual), begins(expected)
+        found, wanted = said(actual), said(expected)
+        heard = [" ".join(sentences) for sentences in texts(actual)]
         life.stop()
 
     assert "SUCCEEDED" == actual["task_status"]
     assert wanted == found
-    assert all(found)
+    assert all(word_error_rate(references[name], text) <= 0.2 for name, text in zip(names, heard, strict=True)), heard
+    assert all(words for sentences in found for *_, words in sentences)

@@ -16,7 +16,9 @@ from tests.media import (
     FORMATS,
     ODD,
     Media,
+    Recipe,
     clip,
+    encode,
     float_wav,
     half,
     long_wav,
@@ -26,7 +28,16 @@ from tests.media import (
 )
 
 from qasr.domain.audio import SAMPLE_RATE, MediaLimits, Pcm, RawFormat
-from qasr.domain.errors import InvalidParameter, NoAudioTrack, TooLarge, TooLong, Undecodable
+from qasr.domain.errors import (
+    Empty,
+    EngineFailed,
+    InvalidParameter,
+    NoAudioTrack,
+    QasrError,
+    TooLarge,
+    TooLong,
+    Undecodable,
+)
 from qasr.pipeline import decode as decode_module
 from qasr.pipeline.decode import DecodedStream, Decoder, Pcm2
 
@@ -141,6 +152,14 @@ class TestFormats:
 
         assert ("mpeg", "mp2", 44_100, 2) == (info.container, info.codec, info.rate_hz, info.channels)
 
+    async def test_a_file_says_how_long_it_is(self, decoder: Decoder, media: Media) -> None:
+        """Roughly; for those who wait."""
+        for name in ("aac", "flac", "m4a", "mkv", "mp3", "opus", "wav"):
+            stream, _ = await drained(decoder, media.format(name))
+
+            assert stream.info.claimed_ms is not None, name
+            assert abs(stream.info.claimed_ms - CLIP_MS) < 1000, name
+
     async def test_headerless_samples_are_read_as_told(self, decoder: Decoder, tmp_path: Path, original: Pcm) -> None:
         """Raw 16-bit PCM of any rate and number of channels is decoded when its format is given."""
         path = tmp_path / "raw"
@@ -226,6 +245,13 @@ class TestDamage:
         """Empty, foreign and headless files fail as undecodable, whatever they are called."""
         with pytest.raises(Undecodable, match="illegal and cannot be opened"):
             await drained(decoder, media.corrupt(name))
+
+    async def test_an_empty_file(self, decoder: Decoder, tmp_path: Path) -> None:
+        """Nothing came: that is told apart from what is not audio."""
+        (tmp_path / "empty").touch()
+
+        with pytest.raises(Empty):
+            await drained(decoder, tmp_path / "empty")
 
     async def test_a_film_without_sound(self, decoder: Decoder, tmp_path: Path) -> None:
         """A container without an audio track has its own error."""
@@ -326,6 +352,19 @@ class TestLimits:
             stream, _ = await drained(decoder, media.format(name), limits=MediaLimits(max_bytes=10**9, max_ms=CLIP_MS))
 
             assert stream.duration_ms >= CLIP_MS
+
+    async def test_what_codecs_add_is_no_fault_of_the_recording(
+        self, decoder: Decoder, media: Media, tmp_path: Path
+    ) -> None:
+        """AAC puts a frame before the first sample, and each joint of a file brings another; a second more is more."""
+        path = tmp_path / "joined.aac"
+        encode(path, Recipe(container="adts", codec="aac", rate_hz=8_000, layout="mono"), clip())
+        path.write_bytes(path.read_bytes() * 3)
+        stream, _ = await drained(decoder, path, limits=MediaLimits(max_bytes=10**9, max_ms=3 * CLIP_MS))
+
+        assert stream.duration_ms > 3 * CLIP_MS + 300
+        with pytest.raises(TooLong):
+            await drained(decoder, media.format("wav"), limits=MediaLimits(max_bytes=10**9, max_ms=CLIP_MS - 1000))
 
     async def test_too_many_bytes(self, decoder: Decoder, media: Media) -> None:
         """A file larger than the limit is not opened."""
@@ -441,16 +480,29 @@ class TestStrangers:
         assert ["0", "0"] == limits.partition("Max core file size")[2].split()[:2]
         assert "unlimited" != limits.partition("Max address space")[2].split()[0]
 
-    async def test_death_of_a_parser_costs_one_call(self, mortal: Decoder, media: Media, tmp_path: Path) -> None:
-        """Killed in the middle, it fails the recording at hand; the next one is decoded by another."""
+    @pytest.mark.parametrize(
+        ("by", "kind"),
+        [
+            (signal.SIGSEGV, Undecodable),
+            (signal.SIGABRT, Undecodable),
+            (signal.SIGKILL, EngineFailed),
+            (signal.SIGTERM, EngineFailed),
+        ],
+    )
+    async def test_death_of_a_parser_costs_one_call(
+        self, mortal: Decoder, media: Media, tmp_path: Path, by: signal.Signals, kind: type[QasrError]
+    ) -> None:
+        """It fails the recording at hand, by its own fault if it crashed the parser, by ours if that was killed (as
+        where memory is short); the next one is decoded by another.
+        """
         path = long_wav(tmp_path / "long.wav", 6 * 3600)
         before = mortal.pids
 
         async with mortal.decode(path, limits=MediaLimits(max_bytes=2**32, max_ms=24 * HOUR_MS)) as stream:
             blocks = stream.blocks()
             await anext(blocks)
-            os.kill(mortal.pids[0], signal.SIGKILL)
-            with pytest.raises(Undecodable):
+            os.kill(mortal.pids[0], by)
+            with pytest.raises(kind):
                 async for _ in blocks:
                     pass
         stream, _ = await drained(mortal, media.format("wav"))

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import anyio
 import pytest
 
-from qasr.domain.errors import FetchFailed, FetchRefused, FetchStatus, FetchTimeout, TooLarge
+from qasr.domain.errors import FetchFailed, FetchIncomplete, FetchRefused, FetchStatus, FetchTimeout, TooLarge
 from qasr.pipeline.fetch import LONGEST_URL, Fetcher, FetchPolicy
 
 pytestmark = pytest.mark.anyio
@@ -571,6 +571,11 @@ class TestBounds:
             await fetched(origin.url(path), tmp_path)
 
         assert [] == left_in(tmp_path)
+
+    async def test_less_than_announced_is_told(self, origin: Origin, tmp_path: Path) -> None:
+        """It is the origin's fault, and a new address may help."""
+        with pytest.raises(FetchIncomplete):
+            await fetched(origin.url("/short"), tmp_path)
 
     @pytest.mark.parametrize(("path", "status"), [("/missing", 404), ("/broken", 503)])
     async def test_the_status_of_the_origin_is_told(

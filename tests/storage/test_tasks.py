@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from qasr.domain.options import Hints, RecognitionOptions
 from qasr.domain.task import ENDED, NEXT, Failure, TaskId, TaskOrder, TaskState
 from qasr.storage.database import HEAD, Database, metadata
-from qasr.storage.tasks import TaskFilter, Tasks
+from qasr.storage.database import tasks as tasks_table
+from qasr.storage.tasks import _N_UNFINISHED, TaskFilter, Tasks
 
 ID = TaskId("task-1")
 ORDER = TaskOrder(
@@ -41,8 +42,8 @@ class Clock:
 
 
 @pytest.fixture
-async def tasks(tmp_path: Path) -> AsyncIterator[Tasks]:
-    database = Database(f"sqlite:///{tmp_path / 'tasks.db'}")
+async def tasks(database_url: str) -> AsyncIterator[Tasks]:
+    database = Database(database_url)
     database.migrate()
     yield Tasks(database, clock=Clock())
     database.close()
@@ -159,14 +160,14 @@ async def test_a_task_succeeds_if_one_recording_does_and_the_rest_has_failed(tas
 @pytest.mark.anyio
 async def test_attempts_count_from_the_last_progress(tasks: Tasks) -> None:
     await tasks.add(ID, ORDER)
-    counts = [await tasks.begin_attempt(ID) for _ in range(3)]
+    counts = [(await tasks.begin_attempt(ID)).number for _ in range(3)]
     await tasks.measure_subtask(ID, 0, duration_ms=5000, speech_ms=4000)
-    after_cut = [await tasks.begin_attempt(ID) for _ in range(2)]
+    after_cut = [(await tasks.begin_attempt(ID)).number for _ in range(2)]
     await tasks.advance_subtask(ID, 0, 1000)
 
     assert [1, 2, 3] == counts
     assert [1, 2] == after_cut
-    assert 1 == await tasks.begin_attempt(ID)
+    assert 1 == (await tasks.begin_attempt(ID)).number
 
 
 @pytest.mark.anyio
@@ -195,9 +196,9 @@ async def test_old_tasks_are_found_and_forgotten(tasks: Tasks) -> None:
     assert await tasks.get(ID) is None
 
 
-def test_the_newest_migration_is_known_and_makes_the_tables_that_we_use(tmp_path: Path) -> None:
+def test_the_newest_migration_is_known_and_makes_the_tables_that_we_use(database_url: str) -> None:
     """``Database.migrate`` takes a short cut by its number; and tables are what ``database.py`` says."""
-    database = Database(f"sqlite:///{tmp_path / 'tasks.db'}")
+    database = Database(database_url)
     database.migrate()
     with database.engine.connect() as connection:
         version = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one()
@@ -207,3 +208,30 @@ def test_the_newest_migration_is_known_and_makes_the_tables_that_we_use(tmp_path
 
     assert HEAD == version
     assert [] == differences
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (_N_UNFINISHED, "tasks_by_owner_and_state"),
+        (
+            sa.select(tasks_table.c.id).where(tasks_table.c.owner == "me", tasks_table.c.submitted_ms > 1),
+            "tasks_by_owner",
+        ),
+        (
+            sa.select(tasks_table.c.id).where(tasks_table.c.state == "PENDING", tasks_table.c.submitted_ms < 1),
+            "tasks_by_state",
+        ),
+    ],
+)
+def test_what_is_asked_often_is_looked_up(tmp_path: Path, query: sa.Select[tuple[object]], index: str) -> None:
+    """Each submission counts the owner's unfinished tasks: not by reading all that he has had for a day."""
+    database = Database(f"sqlite:///{tmp_path / 'tasks.db'}")
+    database.migrate()
+    compiled = query.params(owner="me").compile(database.engine, compile_kwargs={"literal_binds": True})
+    with database.engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")
+        steps = [row[3] for row in plan]
+    database.close()
+
+    assert [True] == [f"INDEX {index} (" in step for step in steps], steps

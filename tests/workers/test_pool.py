@@ -5,11 +5,12 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
 
 import msgspec
 import pytest
 
-from qasr.workers import CallFailed, WorkerDied, WorkerPool
+from qasr.workers import CallFailed, WorkerDied, WorkerKilled, WorkerPool
 from qasr.workers.child import Answer, Cancelled, Refusal
 
 pytestmark = pytest.mark.anyio
@@ -40,10 +41,19 @@ class Echo:
                     yield "more", b"x" * 100_000
             case "refuse":
                 raise Refusal("why", "because")
+            case "babble":
+                babble()
             case "environment":
                 yield dict(os.environ), b""
             case _:
                 os._exit(3)
+
+
+def babble() -> None:
+    for descriptor in range(3, 10):  # one of them leads to the parent
+        with suppress(OSError):
+            os.write(descriptor, b"\xff" * 8)
+    time.sleep(60)
 
 
 def echo(_config: Mapping[str, object]) -> Echo:
@@ -94,9 +104,10 @@ async def test_a_refusal_keeps_its_word(pool: WorkerPool) -> None:
 
 async def test_a_death_fails_one_call_only(pool: WorkerPool) -> None:
     """The call in hand learns of it; the next one finds a new child."""
-    with pytest.raises(WorkerDied):
+    with pytest.raises(WorkerDied) as died:
         await ask(pool, "die")
 
+    assert not isinstance(died.value, WorkerKilled)
     assert [(1, b"")] == await ask(pool, "echo", 1)
 
 
@@ -109,6 +120,27 @@ async def test_a_killed_child_is_replaced(pool: WorkerPool) -> None:
 
     assert [(1, b"")] == await ask(pool, "echo", 1)
     assert [before] != pool.pids
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_call_learns_that_its_child_was_killed_by_somebody(pool: WorkerPool, by: signal.Signals) -> None:
+    """It may be made again, for the death was not its doing."""
+    async with pool.call("until-cancelled") as replies:
+        await anext(replies)
+        os.kill(pool.pids[0], by)
+        with pytest.raises(WorkerKilled):
+            await anext(replies)
+
+    assert [(1, b"")] == await ask(pool, "echo", 1)
+
+
+async def test_a_child_that_speaks_nonsense_is_ended_at_once(pool: WorkerPool) -> None:
+    """And that is its call's fault, though it was we who killed it."""
+    with pytest.raises(WorkerDied) as died:
+        await ask(pool, "babble")
+
+    assert not isinstance(died.value, WorkerKilled)
+    assert [(1, b"")] == await ask(pool, "echo", 1)
 
 
 async def test_leaving_early_frees_the_child(pool: WorkerPool) -> None:

@@ -1,6 +1,6 @@
 """Recordings become text in this process."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from qasr.cli.journal import Journal, journal
 from qasr.cli.options import Form
 from qasr.cli.progress import clock
 from qasr.cli.recordings import Recording
-from qasr.cli.transcriber import Outcome, TranscriptionFailed
+from qasr.cli.transcriber import Heard, Outcome, TranscriptionFailed
 from qasr.domain.audio import FileSource, MediaLimits, Source, UrlSource
 from qasr.domain.errors import FetchRefused, QasrError
 from qasr.domain.options import Hints, RecognitionOptions
@@ -41,7 +41,7 @@ class Local:
     spool: Path
     way: str
 
-    async def transcribe(self, recording: Recording, heard: Callable[[int], None]) -> Outcome:
+    async def transcribe(self, recording: Recording, heard: Heard) -> Outcome:
         """Hear *recording*.
 
         Raises:
@@ -70,8 +70,8 @@ class Local:
                     tell(f"{recording.name}: goes on at {clock(kept.reached_ms / 1000)}, where an earlier run stopped")
                 async for sentence in listening.sentences():
                     sentences.append(sentence)
-                    heard(sentence.end_ms)
-                heard(listening.duration_ms)
+                    heard(sentence.end_ms, of_ms=listening.claimed_ms, known_ms=kept.reached_ms)
+                heard(listening.duration_ms, of_ms=listening.duration_ms, known_ms=kept.reached_ms)
         except FetchRefused as error:
             host = urlsplit(recording.argument).hostname or "HOST"
             hint = f" To allow a private one: QASR_FETCH__ALLOW_HOSTS={host}" if str(error) == NOT_PUBLIC else ""

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Self
@@ -13,21 +13,50 @@ from rich.progress import ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
+from qasr.cli.transcriber import Heard
+
 NAME_COLUMNS: Final = 40
 
 
 class _Heard(ProgressColumn):
-    """Audio that has become text."""
+    """Audio that has become text, of all that there is where that is known."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{clock(task.completed)} heard" if task.completed else "", style="green")
+        if not task.completed:
+            return Text("")
+        of_s = _length_s(task)
+        share = "" if of_s is None else f" of {clock(of_s)} ({100 * task.completed / of_s:.0f} %)"
+        return Text(f"{clock(task.completed)}{share} heard", style="green")
 
 
 class _Speed(ProgressColumn):
     """Seconds of audio per second."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.completed / task.elapsed:.1f}×" if task.elapsed and task.completed else "", style="dim")
+        speed = _speed(task)
+        return Text(f"{speed:.1f}×" if speed else "", style="dim")
+
+
+class _Left(ProgressColumn):
+    """How long it will take at the speed so far."""
+
+    def render(self, task: Task) -> Text:
+        speed, of_s = _speed(task), _length_s(task)
+        if not speed or of_s is None or task.completed == of_s:
+            return Text("")
+        return Text(f"{clock((of_s - task.completed) / speed)} left", style="dim")
+
+
+def _length_s(task: Task) -> float | None:
+    """Of the whole recording; None where it is not known, or was said to be less than has been heard."""
+    of_s: float | None = task.fields["of_s"]
+    return of_s if of_s is not None and of_s >= task.completed else None
+
+
+def _speed(task: Task) -> float:
+    """Of what was heard now and not by an earlier run; 0: not known yet."""
+    known_s: float = task.fields["known_s"]
+    return max(0.0, task.completed - known_s) / task.elapsed if task.elapsed else 0.0
 
 
 class Progress:
@@ -44,6 +73,7 @@ class Progress:
             TextColumn("{task.description}", markup=False, table_column=name),
             _Heard(),
             _Speed(),
+            _Left(),
             console=self._console,
             transient=True,
             redirect_stdout=False,  # it would send our text to standard error
@@ -70,20 +100,21 @@ class Progress:
             self._bars.start()
 
     @contextmanager
-    def line(self, name: str) -> Iterator[Callable[[int], None]]:
-        """A line for *name*; the function takes how far the recording has been heard, in ms."""
-        task = self._bars.add_task(name, total=None)
-        last_s = 0.0
+    def line(self, name: str) -> Iterator[Heard]:
+        """A line for *name*; the function takes how far the recording has been heard."""
+        task = self._bars.add_task(name, total=None, of_s=None, known_s=0.0)
+        now_s = 0.0
 
-        def heard(ms: int) -> None:
-            nonlocal last_s
-            last_s = ms / 1000
-            self._bars.update(task, completed=last_s)
+        def heard(ms: int, *, of_ms: int | None = None, known_ms: int = 0) -> None:
+            nonlocal now_s
+            now_s = max(0, ms - known_ms) / 1000
+            of_s = None if of_ms is None else of_ms / 1000
+            self._bars.update(task, completed=ms / 1000, of_s=of_s, known_s=known_ms / 1000)
 
         try:
             yield heard
         finally:
-            self._audio_s += last_s
+            self._audio_s += now_s
             self._bars.remove_task(task)
 
     def conclude(self, n_done: int, n_failed: int) -> None:

@@ -3,7 +3,7 @@
 Any server that speaks OpenAI's ``audio/transcriptions`` will do for files; the answer is read with tolerance.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from qasr.cli.failure import one_line
 from qasr.cli.forms import Document, SentenceEntry, WordEntry, json_line
 from qasr.cli.options import Form
 from qasr.cli.recordings import Recording
-from qasr.cli.transcriber import Outcome, TranscriptionFailed
+from qasr.cli.transcriber import Heard, Outcome, TranscriptionFailed
 from qasr.domain.errors import TooLarge
 
 FILE_MODEL: Final = "whisper-1"
@@ -93,7 +93,7 @@ class Remote:
     model: str | None
     spool: Path
 
-    async def transcribe(self, recording: Recording, heard: Callable[[int], None]) -> Outcome:
+    async def transcribe(self, recording: Recording, heard: Heard) -> Outcome:
         """Have *recording* heard.
 
         Raises:

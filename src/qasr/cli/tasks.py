@@ -1,4 +1,4 @@
-"""``qasr tasks``: what its help shows. Clients of a running server, by its DashScope interface."""
+"""``qasr tasks``: what its help shows. Clients of a running server, by its DashScope interface; but see ``cancel``."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from qasr.cli.options import Form
+from qasr.cli.options import ConfigFile, Form
 
 ANY_KEY = "any"
 
@@ -88,14 +88,33 @@ def wait(
 
 
 @app.command()
-def cancel(task_id: Id, *, server: Server = LOCAL, api_key: ApiKey = ANY_KEY) -> None:
-    """Cancel a task that has not begun.
+def cancel(
+    task_id: Id,
+    *,
+    server: Server = LOCAL,
+    api_key: ApiKey = ANY_KEY,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="For operators: stop the task also if it has begun, whoever's it is, by way of the data directory "
+            "of the server, or of the database that its settings name.",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Cancel a task that has not begun; with --data-dir or --config, also one that has.
 
-    The exit code is 1 if there is none, or if it has begun already.
+    The exit code is 1 if there is none, or if it is too late.
     """
-    from qasr.cli import task_commands  # noqa: PLC0415
+    if data_dir is not None or config is not None:
+        from qasr.cli import task_operator  # noqa: PLC0415
 
-    task_commands.cancel(server, api_key, task_id)
+        task_operator.cancel(task_id, data_dir, config)
+    else:
+        from qasr.cli import task_commands  # noqa: PLC0415
+
+        task_commands.cancel(server, api_key, task_id)
 
 
 @app.command()

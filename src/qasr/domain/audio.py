@@ -79,6 +79,9 @@ class MediaInfo:
     codec: str
     rate_hz: int
     channels: int
+    claimed_ms: int | None = None
+    """What the file says of its own length, or what its bit rate makes likely. For people who wait; nothing is decided
+    by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -18,8 +18,10 @@
     │   ├── FetchFailed           the address could not be read
     │   │   ├── FetchRefused          the address is not one we may read
     │   │   ├── FetchTimeout
+    │   │   ├── FetchIncomplete       the origin sent less than it had announced
     │   │   └── FetchStatus           the origin answered with an error
     │   ├── Undecodable           not audio, or damaged beyond use
+    │   │   └── Empty                 not a byte
     │   ├── NoAudioTrack          a container without sound
     │   ├── TooLong               longer than the model takes
     │   └── NoSpeech              nothing was said
@@ -107,6 +109,10 @@ class FetchTimeout(FetchFailed):
     """The origin did not answer in time."""
 
 
+class FetchIncomplete(FetchFailed):
+    """The origin sent less than it had announced."""
+
+
 class FetchStatus(FetchFailed):
     """The origin answered with an error status."""
 
@@ -117,6 +123,10 @@ class FetchStatus(FetchFailed):
 
 class Undecodable(MediaError):
     """Not audio, or damaged beyond use."""
+
+
+class Empty(Undecodable):
+    """Not a byte was received."""
 
 
 class NoAudioTrack(MediaError):

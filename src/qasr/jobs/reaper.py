@@ -1,7 +1,8 @@
 """What keeps tasks moving when something has gone wrong, and removes them when their time is over.
 
 - *reap*: servers that share a database tell that they live; the tasks of one that has fallen silent are taken over. To
-  take a living one for dead costs work done twice, never a wrong result.
+  take a living one for dead costs work done twice, never a wrong result. A server that has its database to itself may
+  have had another name before, whose tasks nobody else would go on with.
 - *mend*: rows without a workflow (a crash between the two), workflows that nobody works on, and rows whose workflow has
   vanished: none of them may stay unfinished for ever.
 - *expire*: tasks, transcripts and workflows some time after their end.

@@ -41,8 +41,9 @@ CUTS: Final = 2
 WINDOW: Final = 4
 """Groups of one task that are heard at once: so much is done again after a crash."""
 MOST_ATTEMPTS: Final = 50
-"""How often a task is begun again without having moved on: whatever ends the process each time is then in the task. A
-server's lives may be short for other reasons, so we are patient."""
+"""How often a task is begun again without having moved on: whatever ends the process each time is then in the task."""
+LEAST_STUCK_S: Final = 1800.0
+"""So long a task is begun again even so: a server's lives may be short for other reasons, for some minutes."""
 PAUSES_S: Final = (1.0, 4.0)
 """Before a step whose engine failed is tried again."""
 BUSY_S: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
@@ -147,12 +148,12 @@ class Perform:
         task = await self._tasks.get(task_id)
         if task is None or task.state in ENDED:
             return None
-        attempts = await self._tasks.begin_attempt(task_id)
-        if attempts > MOST_ATTEMPTS:
-            message = f"The task was given up: it was interrupted {attempts - 1} times without moving on."
+        attempt = await self._tasks.begin_attempt(task_id)
+        if attempt.number > MOST_ATTEMPTS and attempt.stuck_s >= LEAST_STUCK_S:
+            message = f"The task was given up: it was interrupted {attempt.number - 1} times without moving on."
             await self._give_up(task, Failure(kind="EngineFailed", message=message))
             return None
-        log.info("task_begun", task_id=task_id, attempt=attempts)
+        log.info("task_begun", task_id=task_id, attempt=attempt.number)
         return task
 
     async def _give_up(self, task: Task, failure: Failure) -> None:
@@ -179,6 +180,8 @@ class Perform:
 
     async def _cut(self, task: Task, recording: _Recording, steps: Steps) -> None:
         async def work() -> CutResult:
+            if await self._tasks.is_cancel_requested(task.id):
+                return CutResult(failure=CANCELED)
             await self._tasks.begin_subtask(task.id, recording.number)
             plan, failure = await self._tried(
                 lambda: self._recordings.cut(recording.place, recording.asked), limit_s=MOST_CUT_S
@@ -241,21 +244,20 @@ class Perform:
         failures = busy = 0
         while True:
             try:
-                with anyio.fail_after(limit_s):
-                    return await work(), None
+                return await _within(limit_s, work), None
             except CapacityError as error:
                 pause_s = BUSY_S[min(busy, len(BUSY_S) - 1)]
                 busy += 1
                 if busy > MOST_BUSY:
                     return None, failure_of(error)
             except EngineError as error:
-                if failures == len(PAUSES_S) or isinstance(error, DeadlineExceeded):
+                if failures == len(PAUSES_S):
                     return None, failure_of(error)
                 pause_s = PAUSES_S[failures]
                 failures += 1
             except QasrError as error:
                 return None, failure_of(error)
-            except Exception:  # one of ours, or TimeoutError
+            except Exception:  # a full disk, say, or a fault of ours
                 log.exception("step_raised")
                 if failures == len(PAUSES_S):
                     return None, failure_of(EngineFailed("The recording was not finished for a reason of our own."))
@@ -265,6 +267,12 @@ class Perform:
 
 
 CANCELED: Final = Failure(kind="EngineUnavailable", message="The operator has canceled the task.")
+
+
+async def _within(limit_s: float, work: Callable[[], Awaitable[R]]) -> R:
+    with anyio.move_on_after(limit_s):
+        return await work()
+    raise DeadlineExceeded("The recording was not finished in time.")
 
 
 def failure_of(error: QasrError) -> Failure:

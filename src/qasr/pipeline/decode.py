@@ -7,14 +7,16 @@
             ◀─Block─        float32 [n_channels, n_samples], again and again
             ◀─End / Fail    or it dies, and the pool starts another
 
-A stranger's file can crash, stall or bloat its parser; that costs the one call it came with. What a child may use is
+A stranger's file can crash, stall or bloat its parser; that costs the one call it came with, and is the file's fault.
+Where the process was killed from outside (``workers/pool.py`` tells it by the signal), it is ours, and may be tried
+again: the limits below end a process by other signals, or with an error that it reports itself. What a child may use is
 bounded twice: by itself (memory, CPU time, no files to write) and by us (it must answer within ``STALL_S``, and who
 leaves the block kills what does not stop).
 """
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeAlias
@@ -26,8 +28,18 @@ import numpy.typing as npt
 import structlog
 
 from qasr.domain.audio import MediaInfo, MediaLimits, RawFormat, to_ms
-from qasr.domain.errors import InvalidParameter, NoAudioTrack, QasrError, TooLarge, TooLong, Undecodable
-from qasr.workers import CallFailed, Replies, WorkerDied, WorkerPool
+from qasr.domain.errors import (
+    Empty,
+    EngineFailed,
+    EngineUnavailable,
+    InvalidParameter,
+    NoAudioTrack,
+    QasrError,
+    TooLarge,
+    TooLong,
+    Undecodable,
+)
+from qasr.workers import CallFailed, Replies, WorkerDied, WorkerKilled, WorkerPool
 
 STALL_S: Final = 30.0
 """Seconds of wall clock in which a child must give the next block; it needs some 20 ms. Slow readers do not count."""
@@ -36,6 +48,7 @@ CPU_PER_AUDIO_S: Final = 0.02
 """CPU seconds that one call may use: so much for any file, and so much more for each second that its limit allows.
 The slowest of our formats, Opus, takes .003; wav .0005."""
 TOO_COSTLY: Final = "The audio could not be decoded within the resources that one recording may use."
+KILLED: Final = "The process that decoded the recording was ended from outside; retry."
 
 Pcm2: TypeAlias = npt.NDArray[np.float32]
 """Samples ``[n_channels, n_samples]`` at 16 kHz, within [-1, 1]; not writable."""
@@ -71,6 +84,7 @@ _answers = msgspec.msgpack.Decoder(Found | Block)
 
 KINDS: Final[Mapping[str, Callable[[str], QasrError]]] = {
     "undecodable": Undecodable,
+    "empty": Empty,
     "no_audio_track": NoAudioTrack,
     "no_such_channel": lambda message: InvalidParameter(message, parameter="channel_id"),
     "too_long": TooLong,
@@ -88,6 +102,8 @@ def _translated() -> Iterator[None]:
             raise KINDS[failed.kind](str(failed)) from failed
         log.error("decoder_failed", detail=str(failed))  # noqa: TRY400 - the traceback is the child's, and gone
         raise Undecodable(TOO_COSTLY) from failed
+    except WorkerKilled as killed:
+        raise EngineFailed(KILLED) from killed
     except WorkerDied as died:
         raise Undecodable(TOO_COSTLY) from died
     except TimeoutError as late:
@@ -112,6 +128,7 @@ class DecodedStream:
         Raises:
             TooLong: the limit was reached; what came before it was good.
             Undecodable: nothing could be decoded, or the decoder broke on it.
+            EngineFailed: the decoder was killed; the recording may be good.
         """
         n_samples = 0
         while True:
@@ -196,6 +213,8 @@ class Decoder:
             InvalidParameter: a track in *channels* does not exist.
             TooLarge: more bytes than *limits* allow.
             TooLong: it says so itself; one that does not say it fails in ``DecodedStream.blocks``.
+            EngineFailed: the decoder was killed; the recording may be good.
+            EngineUnavailable: no decoder has come up for a long time.
         """
         job = Job(
             path=os.path.abspath(os.fsencode(path)),  # noqa: PTH100, ASYNC240 - touches no disk
@@ -205,7 +224,11 @@ class Decoder:
             channels=channels,
             raw=raw,
         )
-        async with self._pool.call("decode", job) as replies:
+        async with AsyncExitStack() as call:
+            try:
+                replies = await call.enter_async_context(self._pool.call("decode", job))
+            except WorkerDied as error:
+                raise EngineUnavailable("The media decoders cannot be started.") from error
             with _translated():
                 answer = await _next(replies)
             if answer is None or not isinstance(answer[0], Found):

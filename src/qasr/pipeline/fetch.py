@@ -27,7 +27,15 @@ import httpcore2
 import msgspec
 
 from qasr import __version__
-from qasr.domain.errors import EngineFailed, FetchFailed, FetchRefused, FetchStatus, FetchTimeout, TooLarge
+from qasr.domain.errors import (
+    EngineFailed,
+    FetchFailed,
+    FetchIncomplete,
+    FetchRefused,
+    FetchStatus,
+    FetchTimeout,
+    TooLarge,
+)
 
 LONGEST_URL: Final = 8 * 1024
 """Characters; signed addresses have some 500."""
@@ -230,6 +238,7 @@ class Fetcher:
             FetchRefused: it is not an address that this server may read.
             FetchStatus: the origin answered with an error.
             FetchTimeout: it took longer than the policy allows.
+            FetchIncomplete: the origin hung up early.
             FetchFailed: no connection, a broken answer, too many redirects.
             TooLarge: more than *max_bytes*.
         """
@@ -473,11 +482,16 @@ def _check_status(response: httpcore2.Response) -> None:
 async def _receive(response: httpcore2.Response, spool: _Spool) -> None:
     if _header(response, b"content-encoding").lower() not in (b"", b"identity"):
         raise FetchFailed("The server of the file sent it compressed, though it was asked not to.")
-    if (length := _header(response, b"content-length")).isdigit():
+    is_announced = (length := _header(response, b"content-length")).isdigit()
+    if is_announced:
         spool.announce(int(length))
     try:
         async for data in response.aiter_stream():
             await spool.add(data)
+    except httpcore2.RemoteProtocolError as error:
+        if is_announced:  # it hung up before that
+            raise FetchIncomplete("The server of the file sent less than it had announced.") from error
+        raise
     finally:
         with anyio.CancelScope(shield=True):
             await spool.flush()  # also of a download that broke off: it may go on there

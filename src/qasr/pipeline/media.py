@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -61,8 +62,12 @@ CANCELED: Final = 0.003
 """Of the power of two tracks, what their mean must keep: unlike voices keep a half, -25 dB is none."""
 HONEST: Final = frozenset({"mov", "matroska", "flac", "ogg", "wav", "w64", "aiff", "caf", "asf"})
 """Containers that say how long they are; the others are guessed at from their bit rate."""
-PADDING_MS: Final = 100
-"""Codecs fill their first and last frame: a recording of exactly the limit may decode to this much more."""
+MOST_CLAIMED_MS: Final = 2**40
+"""35 years; files may claim numbers that no message carries."""
+PADDING_MS: Final = 900
+"""A recording of exactly the limit may decode to this much more. Codecs begin with a frame of their own (AAC: 0.13 s at
+8 kHz, and 0.3 s in its HE profiles) and fill their last one, and files that were joined of parts have that at each
+joint. Not a whole second, so that one of a second more is refused still."""
 FIRST_BLOCK: Final = 5 * SAMPLE_RATE
 BLOCK: Final = 10 * SAMPLE_RATE
 MOST_DAMAGE_BEFORE_SOUND: Final = 2_000
@@ -121,7 +126,8 @@ def _decode(job: Job, cancelled: Cancelled) -> Iterator[Answer]:
     found = False
     with _opened(job) as container:
         stream = _audio_stream(container)
-        _check_claim(container, stream, job.max_ms)
+        claimed_ms = _claimed_ms(container, stream)
+        _check_claim(container, claimed_ms, job.max_ms)
         codec = _codec(stream)
         packets = _Packets(container, stream)
         for packet in packets:
@@ -136,7 +142,7 @@ def _decode(job: Job, cancelled: Cancelled) -> Iterator[Answer]:
                     break
             if sound.info is not None and not found:
                 found = True
-                yield Found(sound.info), b""
+                yield Found(replace(sound.info, claimed_ms=claimed_ms)), b""
             if sound.n_waiting >= (BLOCK if n_sent else FIRST_BLOCK):
                 yield _answer(sound.block(), damaged + packets.n_failed)
                 n_sent += 1
@@ -172,6 +178,9 @@ def _regular_file(job: Job) -> IO[bytes]:
     if not stat.S_ISREG(status.st_mode):
         file.close()
         raise Refusal("undecodable", NOT_AUDIO)
+    if status.st_size == 0:
+        file.close()
+        raise Refusal("empty", "The audio is empty.")
     if status.st_size > job.max_bytes:
         file.close()
         raise Refusal("too_large", f"The input audio is larger than {job.max_bytes} bytes.")
@@ -195,23 +204,32 @@ def _audio_stream(container: Any) -> Any:
     return stream
 
 
-def _check_claim(container: Any, stream: Any, max_ms: int) -> None:
+def _check_claim(container: Any, claimed_ms: int | None, max_ms: int) -> None:
     """Refuse at once what says itself that it is too long, before somebody recognizes it up to the limit.
 
-    Only a claim that is clearly above the limit counts, and of PCM only one that the file has bytes for: who writes wav
-    into a pipe does not know its length and claims the most.
+    Only a claim that is clearly above the limit counts.
     """
-    if container.format.name.partition(",")[0] not in HONEST:
-        return
+    is_honest = container.format.name.partition(",")[0] in HONEST
+    if is_honest and claimed_ms is not None and claimed_ms > max_ms + max_ms // 100 + 1000:
+        raise _too_long(max_ms)
+
+
+def _claimed_ms(container: Any, stream: Any) -> int | None:
+    """The length that the file claims; None: none that can be.
+
+    Of PCM, a claim counts only if the file has bytes for it: who writes wav into a pipe does not know its length and
+    claims the most.
+    """
     if stream.duration is not None and stream.time_base is not None:
         claimed_ms = int(stream.duration * stream.time_base * 1000)
     else:
         claimed_ms = (container.duration or 0) // 1000
     codec = stream.codec_context
-    if codec.name.startswith("pcm_") and claimed_ms * (codec.bit_rate or 0) > container.size * 8000:
-        return
-    if claimed_ms > max_ms + max_ms // 100 + 1000:
-        raise _too_long(max_ms)
+    if claimed_ms <= 0 or (
+        codec.name.startswith("pcm_") and claimed_ms * (codec.bit_rate or 0) > container.size * 8000
+    ):
+        return None
+    return min(claimed_ms, MOST_CLAIMED_MS)
 
 
 def _too_long(max_ms: int) -> Refusal:

@@ -41,6 +41,7 @@ tasks = sa.Table(
     sa.Column("enqueued", sa.Boolean, nullable=False),
     sa.Column("cancel_requested", sa.Boolean, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("attempts_since_ms", sa.BigInteger, nullable=False),
     sa.Column("progress", sa.BigInteger, nullable=False),
     sa.Column("webhook_due_ms", sa.BigInteger),
     sa.Column("webhook_calls", sa.Integer, nullable=False, server_default="0"),
@@ -129,6 +130,11 @@ class Database:
     def close(self) -> None:
         """Return all connections."""
         self.engine.dispose()
+
+
+def url_in(data_dir: Path, configured: str | None) -> str:
+    """Of the database of the server that owns *data_dir*: *configured*, or its own file."""
+    return configured or f"sqlite:///{(data_dir / 'qasr.db').absolute()}"
 
 
 def create_engine(url: str | sa.URL) -> sa.Engine:

@@ -12,9 +12,12 @@ import anyio.to_thread
 import sqlalchemy as sa
 
 from qasr.storage.database import Database, executors
+from qasr.storage.once import made_once
 
 REAPER_LOCK: Final = 0x71617372
 """Key of PostgreSQL's advisory lock for who looks after the dead; any number of our own."""
+NAME_BYTES: Final = 16
+"""Length of a name that we make."""
 
 
 class Executors:
@@ -78,8 +81,5 @@ class Executors:
 
 def stable_id(data_dir: Path) -> str:
     """The name of the server that owns *data_dir*; made once."""
-    path = data_dir / "executor"
-    if not path.exists():
-        data_dir.mkdir(parents=True, exist_ok=True)
-        path.write_text(secrets.token_hex(8), encoding="ascii")
-    return path.read_text(encoding="ascii").strip()
+    name = made_once(data_dir / "executor", lambda: secrets.token_hex(8).encode(), least_bytes=NAME_BYTES)
+    return name.decode("ascii").strip()

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+import anyio
 import obstore
 from obstore.exceptions import AlreadyExistsError, NotFoundError
 from obstore.store import LocalStore, ObjectStore, from_url
@@ -57,9 +58,9 @@ class Objects:
             result = await obstore.get_async(self._store, _checked(key))
         except (NotFoundError, FileNotFoundError) as error:
             raise NotFound("The file does not exist or has expired.") from error
-        with path.open("wb") as file:
-            async for chunk in result.stream():
-                file.write(chunk)
+        async with await anyio.open_file(path, "wb") as file:  # which writes in threads
+            async for chunk in result.stream(min_chunk_size=STREAM_BYTES):
+                await file.write(chunk)
 
     async def write(self, key: str, data: bytes) -> None:
         """Store *data* under *key*, in place of what was there."""

@@ -48,6 +48,16 @@ class TaskFilter:
     state: TaskState | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One beginning of the work on a task."""
+
+    number: int
+    """From 1, counted anew when the task has moved on."""
+    stuck_s: float
+    """Since the first of them."""
+
+
 class Tasks:
     """Rows of tasks and subtasks."""
 
@@ -70,6 +80,7 @@ class Tasks:
             "enqueued": False,
             "cancel_requested": False,
             "attempts": 0,
+            "attempts_since_ms": 0,
             "progress": 0,
         }
         parts = [
@@ -139,13 +150,14 @@ class Tasks:
             values["ended_ms"] = self._clock()
         return await self._update(tasks.c.id == task_id, tasks.c.state.in_(before), values=values)
 
-    async def cancel_pending(self, task_id: str, owner: str) -> bool:
-        """Cancel *owner*'s task if nobody has begun it; whether that was so."""
+    async def cancel_pending(self, task_id: str, owner: str | None) -> bool:
+        """Cancel *owner*'s task (None: anybody's) if nobody has begun it; whether that was so."""
 
         def cancel(connection: sa.Connection) -> bool:
-            where = (tasks.c.id == task_id, tasks.c.owner == owner, tasks.c.state == TaskState.PENDING)
+            mine = tasks.c.id == task_id if owner is None else sa.and_(tasks.c.id == task_id, tasks.c.owner == owner)
             values = {"state": TaskState.CANCELED, "ended_ms": self._clock()}
-            if not connection.execute(sa.update(tasks).where(*where).values(values)).rowcount:
+            change = sa.update(tasks).where(mine, tasks.c.state == TaskState.PENDING).values(values)
+            if not connection.execute(change).rowcount:
                 return False
             parts = sa.update(subtasks).where(subtasks.c.task_id == task_id)
             connection.execute(parts.values(state=TaskState.CANCELED))
@@ -153,10 +165,16 @@ class Tasks:
 
         return await self._database.write(cancel)
 
-    async def request_cancel(self, task_id: TaskId) -> bool:
-        """Ask a running task to stop before its next step; whether there was one to ask."""
-        running = tasks.c.state == TaskState.RUNNING
-        return await self._update(tasks.c.id == task_id, running, values={"cancel_requested": True})
+    async def request_cancel(self, task_id: TaskId) -> TaskState | None:
+        """For operators: cancel a pending task, or ask a running one to stop before its next step.
+
+        Returns:
+            ``CANCELED``, or ``RUNNING`` until it has stopped; None if there is no such task, or if it has ended.
+        """
+        if await self.cancel_pending(task_id, None):
+            return TaskState.CANCELED
+        running = (tasks.c.id == task_id, tasks.c.state == TaskState.RUNNING)
+        return TaskState.RUNNING if await self._update(*running, values={"cancel_requested": True}) else None
 
     async def is_cancel_requested(self, task_id: TaskId) -> bool:
         """Whether a running task is to stop."""
@@ -176,21 +194,26 @@ class Tasks:
         )
         return await self._database.read(lambda connection: list(connection.execute(query).scalars()))
 
-    async def begin_attempt(self, task_id: TaskId) -> int:
-        """A worker takes the task up (again): how often that has happened since it last moved on."""
+    async def begin_attempt(self, task_id: TaskId) -> Attempt:
+        """A worker takes the task up (again)."""
         reached = sa.select(
             sa.func.coalesce(sa.func.sum(subtasks.c.done_ms), 0)
             + sa.func.count().filter(subtasks.c.duration_ms > 0)
             + sa.func.count().filter(subtasks.c.state.in_(ENDED))
         ).where(subtasks.c.task_id == task_id)
 
-        def count(connection: sa.Connection) -> int:
-            row = connection.execute(sa.select(tasks.c.attempts, tasks.c.progress).where(tasks.c.id == task_id)).one()
-            progress = int(connection.execute(reached).scalar_one())
-            attempts = row.attempts + 1 if progress <= row.progress else 1
-            values = {"attempts": attempts, "progress": max(progress, row.progress)}
+        def count(connection: sa.Connection) -> Attempt:
+            row = connection.execute(sa.select(tasks).where(tasks.c.id == task_id)).one()
+            progress, now = int(connection.execute(reached).scalar_one()), self._clock()
+            stuck = row.attempts > 0 and progress <= row.progress
+            attempts, since_ms = (row.attempts + 1, row.attempts_since_ms) if stuck else (1, now)
+            values = {
+                "attempts": attempts,
+                "attempts_since_ms": since_ms,
+                "progress": max(progress, row.progress),
+            }
             connection.execute(sa.update(tasks).where(tasks.c.id == task_id).values(values))
-            return int(attempts)
+            return Attempt(number=attempts, stuck_s=max(0, now - since_ms) / 1000)
 
         return await self._database.write(count)
 

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,9 +23,13 @@ import msgspec
 
 from qasr.domain.errors import AccessDenied, InvalidParameter, NotFound, TooLarge
 from qasr.storage.objects import Objects
+from qasr.storage.once import made_once
 
 ROOT: Final = "dashscope-instant"
 SCHEME: Final = "oss://"
+SECRET_BYTES: Final = 32
+LEAST_SECRET_BYTES: Final = 16
+"""Of a secret that is found; as of one that is set."""
 
 
 class _Policy(msgspec.Struct, frozen=True):
@@ -167,9 +172,4 @@ def server_secret(data_dir: Path, configured: str | None = None) -> bytes:
     """The secret that signs policies and links: *configured*, or made once and readable by the server's user only."""
     if configured is not None:
         return configured.encode()
-    path = data_dir / "secret"
-    if not path.exists():
-        data_dir.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600, exist_ok=True)
-        path.write_bytes(secrets.token_bytes(32))
-    return path.read_bytes()
+    return made_once(data_dir / "secret", partial(secrets.token_bytes, SECRET_BYTES), least_bytes=LEAST_SECRET_BYTES)

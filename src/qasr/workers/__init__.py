@@ -6,9 +6,9 @@ A child's death fails the calls it was answering and nothing else; the pool star
 
 import os
 
-from qasr.workers.pool import CallFailed, Replies, WorkerDied, WorkerPool
+from qasr.workers.pool import CallFailed, Replies, WorkerDied, WorkerKilled, WorkerPool
 
-__all__ = ["CallFailed", "Replies", "WorkerDied", "WorkerPool", "available_cpus"]
+__all__ = ["CallFailed", "Replies", "WorkerDied", "WorkerKilled", "WorkerPool", "available_cpus"]
 
 
 def available_cpus() -> int:

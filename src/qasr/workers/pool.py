@@ -6,6 +6,7 @@ One supervisor per child starts it, reads its frames and starts another when it 
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -33,6 +34,8 @@ PASSED_ON: Final = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRAR
 """Environment variables that a child gets; ours may hold keys, and a child may be broken into."""
 LAST_WORDS: Final = 2_000
 """Characters of a child's error output that we keep for the log."""
+FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+"""Signals that no process brings upon itself: crashes and used-up limits have others."""
 
 Reply: TypeAlias = tuple[msgspec.Raw, bytes]
 Replies: TypeAlias = AsyncIterator[Reply]
@@ -42,6 +45,10 @@ log = structlog.get_logger(__name__)
 
 class WorkerDied(Exception):
     """The child ended while it was answering."""
+
+
+class WorkerKilled(WorkerDied):
+    """It was ended from outside, which says nothing about what it was doing: by a person, or for want of memory."""
 
 
 class CallFailed(Exception):
@@ -92,11 +99,13 @@ class _Child:
         self._calls: dict[int, _OpenCall] = {}
         self._next_id = 0
         self._last_words = b""
+        self._ended_by_us = False
 
     async def supervise(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         failures = 0
         task_status.started()
         while True:
+            self._ended_by_us = False
             self.process = await asyncio.create_subprocess_exec(
                 *self.command,
                 stdin=asyncio.subprocess.PIPE,
@@ -113,11 +122,11 @@ class _Child:
                 failures = 0 if self.ready.is_set() else failures + 1
             finally:
                 self.ready.clear()
-                self.kill()
+                self._send_kill()
                 with anyio.CancelScope(shield=True):
                     await _read_to_the_end(self.process)
                     code = await self.process.wait()
-                    await self._fail_all()
+                    await self._fail_all(code)
             log.warning(
                 "worker_died",
                 command=self.command[-2],
@@ -127,6 +136,11 @@ class _Child:
             await asyncio.sleep(RESTART_S[min(failures, len(RESTART_S) - 1)])
 
     def kill(self) -> None:
+        """End it for what it does or fails to do."""
+        self._ended_by_us = True
+        self._send_kill()
+
+    def _send_kill(self) -> None:
         if self.process is not None and self.process.returncode is None:
             with suppress(ProcessLookupError):
                 self.process.kill()
@@ -144,12 +158,15 @@ class _Child:
             while True:
                 n_head, n_payload = protocol.LENGTHS.unpack(await source.readexactly(protocol.LENGTHS.size))
                 if n_head + n_payload > protocol.LARGEST_FRAME:
+                    self.kill()
                     return
                 header = decoder.decode(await source.readexactly(n_head))
                 payload = await source.readexactly(n_payload)
                 await self._take(header, payload)
-        except (asyncio.IncompleteReadError, ConnectionError, msgspec.MsgspecError):
+        except (asyncio.IncompleteReadError, ConnectionError):
             return
+        except msgspec.MsgspecError:
+            self.kill()
 
     async def _take(self, header: protocol.FromChild, payload: bytes) -> None:
         if isinstance(header, protocol.Ready):
@@ -171,11 +188,14 @@ class _Child:
         self.free.release()
         self._free_in_pool.release()
 
-    async def _fail_all(self) -> None:
+    async def _fail_all(self, exit_code: int) -> None:
+        """*exit_code*: minus the signal, where one ended the process."""
+        is_killed = -exit_code in FROM_OUTSIDE and not self._ended_by_us
         for call_id in list(self._calls):
             call = self._calls[call_id]
             self._close(call_id)
-            await call.put(WorkerDied("the process that did this ended unexpectedly"))
+            kind = WorkerKilled if is_killed else WorkerDied
+            await call.put(kind("the process that did this ended unexpectedly"))
 
     async def _send(self, frame: bytes) -> None:
         if self.process is None or self.process.stdin is None or self.process.stdin.is_closing():

@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("enqueued", sa.Boolean, nullable=False),
         sa.Column("cancel_requested", sa.Boolean, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("attempts_since_ms", sa.BigInteger, nullable=False),
         sa.Column("progress", sa.BigInteger, nullable=False),
     )
     op.create_index("tasks_by_owner", "tasks", ["owner", "submitted_ms"])
