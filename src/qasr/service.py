@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias, assert_never
 
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from qasr.catalogue import checkpoints
 from qasr.domain.audio import BytesSource, FileSource, MediaLimits, RawFormat, Source, UrlSource
 from qasr.domain.errors import (
     DeadlineExceeded,
@@ -36,7 +38,8 @@ from qasr.domain.options import RecognitionOptions
 from qasr.domain.task import Task, TaskId, TaskOrder
 from qasr.domain.transcript import Sentence, Transcript
 from qasr.engines.base import Capabilities
-from qasr.engines.registry import EnginesInLoading, LoadedEngines
+from qasr.engines.registry import LoadedEngines
+from qasr.engines.room import DEFAULT, EngineRoom, EngineState
 from qasr.engines.slots import Lane
 from qasr.jobs.desk import Desk
 from qasr.pipeline.decode import DecodedStream, Decoder
@@ -69,6 +72,8 @@ class Order:
     limits: MediaLimits
     owner: str
     """Who asks; a hash of the key."""
+    model: str = DEFAULT
+    """Public name of the model that is asked for."""
     languages: frozenset[str] | None = None
     """Codes that the asked model knows; None: any."""
     raw: RawFormat | None = None
@@ -83,10 +88,12 @@ class Listening:
     """A recognition under way."""
 
     def __init__(
-        self, engine: Capabilities, order: Order, stream: DecodedStream, heard: AsyncIterator[tuple[Sentence, ...]]
+        self, engines: LoadedEngines, order: Order, stream: DecodedStream, heard: AsyncIterator[tuple[Sentence, ...]]
     ) -> None:
-        self.capabilities = engine
-        self.unused = ("context",) if order.options.hints.context and not engine.context else ()
+        self.capabilities = engines.slots.capabilities
+        self.checkpoint = engines.checkpoint
+        """What the engine was loaded from, by its name in the catalogue."""
+        self.unused = ("context",) if order.options.hints.context and not self.capabilities.context else ()
         """Hints of the order that this engine cannot use; the text is as good as without them."""
         self._stream, self._heard = stream, heard
 
@@ -123,7 +130,7 @@ class Service:
     def __init__(
         self,
         *,
-        engines: EnginesInLoading,
+        engines: EngineRoom,
         decoder: Decoder,
         fetcher: Fetcher,
         uploads: Uploads,
@@ -142,24 +149,29 @@ class Service:
         """Why requests cannot be served now; None if they can."""
         return self._engines.problem or (None if self._decoder.is_ready else "the media decoders are starting")
 
-    async def capabilities(self) -> Capabilities:
-        """What the loaded engine can do.
+    def engines(self) -> list[EngineState]:
+        """The engines that are loaded, or on their way."""
+        return self._engines.states()
+
+    async def capabilities(self, model: str = DEFAULT) -> Capabilities:
+        """What the engine that serves *model* can do.
 
         Raises:
             EngineUnavailable: none could be loaded.
         """
-        return (await self._engines.get()).slots.capabilities
+        async with self._engines.lease(model) as engines:
+            return engines.slots.capabilities
 
-    async def timed_languages(self) -> frozenset[str] | None:
+    async def timed_languages(self, model: str = DEFAULT) -> frozenset[str] | None:
         """Codes of the languages whose words get measured times, not estimated ones; None: all that are heard.
 
         Raises:
             EngineUnavailable: no engine could be loaded.
         """
-        engines = await self._engines.get()
-        if engines.slots.capabilities.word_times:
-            return engines.slots.capabilities.languages
-        return frozenset() if engines.aligner is None else engines.aligner.languages
+        async with self._engines.lease(model) as engines:
+            if engines.slots.capabilities.word_times:
+                return engines.slots.capabilities.languages
+            return frozenset() if engines.aligner is None else engines.aligner.languages
 
     @asynccontextmanager
     async def listen(self, order: Order) -> AsyncIterator[Listening]:
@@ -171,25 +183,29 @@ class Service:
         started = time.monotonic()
         try:
             with anyio.fail_after(order.deadline_s):
-                engines = await self._engines.get()
-                _check_feasible(order, engines)
-                async with self._seats, self._decoded(order) as (stream, blocks):
-                    policy = order.policy(SegmentPolicy(longest_ms=int(engines.slots.capabilities.longest_s * 1000)))
-                    turn = Turn(lane=order.lane, owner=order.owner)
-                    async with transcription(blocks, order.options, engines, policy, turn, order.memory) as heard:
-                        listening = Listening(engines.slots.capabilities, order, stream, heard)
-                        yield listening
-                        log.info(
-                            "recognized",
-                            engine=engines.name,
-                            audio_s=listening.duration_ms / 1000,
-                            wall_s=round(time.monotonic() - started, 3),
-                            damaged_packets=listening.damaged_packets,
-                        )
+                async with self._engines.lease(order.model) as engines, self._listening(order, engines) as listening:
+                    yield listening
+                    log.info(
+                        "recognized",
+                        engine=engines.name,
+                        checkpoint=engines.checkpoint,
+                        audio_s=listening.duration_ms / 1000,
+                        wall_s=round(time.monotonic() - started, 3),
+                        damaged_packets=listening.damaged_packets,
+                    )
         except TimeoutError as error:
             raise DeadlineExceeded("The request was not answered in time.") from error
         except BaseExceptionGroup as group:
             raise _single(group) from group
+
+    @asynccontextmanager
+    async def _listening(self, order: Order, engines: LoadedEngines) -> AsyncIterator[Listening]:
+        _check_feasible(order, engines)
+        async with self._seats, self._decoded(order) as (stream, blocks):
+            policy = order.policy(SegmentPolicy(longest_ms=int(engines.slots.capabilities.longest_s * 1000)))
+            turn = Turn(lane=order.lane, owner=order.owner)
+            async with transcription(blocks, order.options, engines, policy, turn, order.memory) as heard:
+                yield Listening(engines, order, stream, heard)
 
     async def transcribe(self, order: Order) -> Transcript:
         """Recognize to the end.
@@ -203,6 +219,7 @@ class Service:
                 sentences=sentences,
                 duration_ms=listening.duration_ms,
                 engine=listening.engine,
+                checkpoint=listening.checkpoint,
                 language=next((s.language for s in sentences), order.options.hints.language),
                 damaged_packets=listening.damaged_packets,
                 unused=listening.unused,
@@ -210,8 +227,13 @@ class Service:
             )
 
     @asynccontextmanager
-    async def live(self, options: LiveOptions, *, owner: str) -> AsyncIterator[LiveSession]:
+    async def live(self, options: LiveOptions, *, owner: str, model: str = DEFAULT) -> AsyncIterator[LiveSession]:
         """A live session for *owner*, for as long as the block lasts. ``configure`` refuses as this does.
+
+        Args:
+            options: that it begins with.
+            owner: who asks; a hash of the key.
+            model: public name of the model that is asked for.
 
         Raises:
             EngineUnavailable: no engine is loaded, or not yet.
@@ -220,19 +242,20 @@ class Service:
         """
         if (problem := self._engines.problem) is not None:
             raise EngineUnavailable(problem)
-        engines = await self._engines.get()
-        _check_live(options, engines.slots.capabilities)
         if self._n_live >= self._live.most_sessions:
             raise QueueFull("As many live sessions are open as this server takes; please try again later.")
         self._n_live += 1
+        check = partial(_check_live, model=model)
         theirs: BaseExceptionGroup[BaseException] | None = None
         try:
-            async with live_session(options, engines, self._live, owner=owner, check=_check_live) as session:
-                try:
-                    yield session
-                except BaseExceptionGroup as group:
-                    theirs = group
-                    raise
+            async with self._engines.lease(model) as engines:
+                check(options, engines.slots.capabilities)
+                async with live_session(options, engines, self._live, owner=owner, check=check) as session:
+                    try:
+                        yield session
+                    except BaseExceptionGroup as group:
+                        theirs = group
+                        raise
         except BaseExceptionGroup as group:
             if group is theirs:
                 raise
@@ -248,7 +271,7 @@ class Service:
             EngineUnavailable: no engine could be loaded, or this process takes no tasks.
             RateLimited: too many tasks of this owner are unfinished.
         """
-        _check_engine(order.options, await self.capabilities())
+        _check_engine(order.options, await self.capabilities(order.model), order.model)
         return await self._tasks.submit(order)
 
     async def query(self, task_id: str, owner: str | None) -> Task | None:
@@ -368,22 +391,24 @@ def _check_feasible(order: Order, engines: LoadedEngines) -> None:
     language = order.options.hints.language
     if language is not None and order.languages is not None and language not in order.languages:
         raise InvalidParameter(f"Language {language!r} is not supported by this model.", parameter="language")
-    _check_engine(order.options, engines.slots.capabilities)
+    _check_engine(order.options, engines.slots.capabilities, order.model)
 
 
-def _check_live(options: LiveOptions, capabilities: Capabilities) -> None:
+def _check_live(options: LiveOptions, capabilities: Capabilities, model: str = DEFAULT) -> None:
     """Refuse by name what the loaded engine cannot do with live speech."""
-    _check_engine(RecognitionOptions(hints=options.hints, itn=options.itn, emotion=options.emotion), capabilities)
+    wanted = RecognitionOptions(hints=options.hints, itn=options.itn, emotion=options.emotion)
+    _check_engine(wanted, capabilities, model)
 
 
-def _check_engine(options: RecognitionOptions, capabilities: Capabilities) -> None:
+def _check_engine(options: RecognitionOptions, capabilities: Capabilities, model: str = DEFAULT) -> None:
     """Refuse by name what the loaded engine cannot do, with the remedy."""
     language = options.hints.language
     if language is not None and capabilities.languages is not None and language not in capabilities.languages:
         heard = ", ".join(sorted(capabilities.languages))
+        command = checkpoints.built_in().remedy(model, capabilities.name, language=language)
         raise UnsupportedLanguage(
             f"The loaded engine {capabilities.name!r} recognizes {heard} only; {language!r} needs another engine "
-            "(docs/engines.md: which there are, how one is added; QASR_ENGINES__DEFAULT chooses it).",
+            f"({_how(command)}).",
             parameter="language",
         )
     wanted = {
@@ -394,8 +419,21 @@ def _check_engine(options: RecognitionOptions, capabilities: Capabilities) -> No
     }
     for name, (parameter, asked, able) in wanted.items():
         if asked and not able:
+            gives = GIVES.get(name)
+            command = gives and checkpoints.built_in().remedy(model, capabilities.name, gives=gives, language=language)
             raise UnsupportedOption(
                 f"The loaded engine {capabilities.name!r} has no {name}; leave the option out, or load an engine "
-                "that has it (docs/engines.md; QASR_ENGINES__DEFAULT chooses it).",
+                f"that has it ({_how(command)}).",
                 parameter=parameter,
             )
+
+
+GIVES: Final = {"inverse text normalization": "itn", "hotwords": "hotwords", "emotion": "emotion"}
+"""Options that depend on the engine, as the catalogue of checkpoints has them."""
+
+
+def _how(command: str | None) -> str:
+    """How another engine is had."""
+    if command is None:
+        return "docs/engines.md: which there are, how one is added; QASR_ENGINES__DEFAULT chooses it"
+    return f"{command}; QASR_ENGINES__DEFAULT must be auto; docs/models.md"

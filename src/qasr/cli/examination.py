@@ -86,7 +86,11 @@ async def _engine(settings: Settings) -> list[Finding]:
     """Load the engine as a server would, and have it hear silence, through the decoders."""
     with tempfile.TemporaryDirectory(prefix="qasr-") as temporary:
         alone = settings.model_copy(
-            update={"data_dir": Path(temporary), "store": settings.store.model_copy(update={"url": None})}
+            update={
+                "data_dir": Path(temporary),
+                "store": settings.store.model_copy(update={"url": None}),
+                "models": settings.models.model_copy(update={"folder": settings.models_dir.absolute()}),
+            }
         )
         async with running(alone) as service:
             began = time.monotonic()

@@ -24,6 +24,7 @@ from qasr.cli.transcriber import Outcome, Transcriber, TranscriptionFailed
 from qasr.config import Settings
 from qasr.domain.audio import MediaLimits
 from qasr.domain.errors import EngineUnavailable, InvalidParameter, UnknownModel
+from qasr.engines.room import DEFAULT
 from qasr.faces.languages import parse_language
 from qasr.pipeline.flow import ordered_map
 from qasr.workers import available_cpus
@@ -156,26 +157,37 @@ async def _local(
     wanted: Wanted, place: Place, temporary: Path, progress: Progress
 ) -> AsyncIterator[tuple[Transcriber, int]]:
     model = None if wanted.model is None else _model(wanted.model)
+    name = DEFAULT if model is None else model.name
     language = _language(wanted.language)
     settings = _settings(place, temporary)
     async with running(settings) as service:
         with progress.line("loading the speech engine"):
-            await service.capabilities()
+            await service.capabilities(name)
         local = Local(
             service=service,
+            model=name,
             form=wanted.form,
             language=language,
             limits=LIMITS if model is None else model.limits,
             languages=None if model is None else model.languages,
             spool=temporary,
-            way=settings.model_dump_json(include={"engines", "moonshine", "scripted"}),
+            way=settings.model_dump_json(include={"engines", "models", "moonshine", "scripted"}),
         )
         yield local, settings.engines.decoders or available_cpus()
 
 
 def _settings(place: Place, temporary: Path) -> Settings:
-    """The server's settings, but with everything that is kept in a place of its own, and gone afterwards."""
-    return configuration.load({"data_dir": temporary, "store": {"url": None}}, place.config_file)
+    """The server's settings and models, but with all else that is kept in a place of its own, and gone afterwards."""
+    theirs = configuration.load(configuration.nested({"data_dir": place.data_dir}), place.config_file)
+    return configuration.load(
+        {
+            "data_dir": temporary,
+            "store": {"url": None},
+            "models": {"folder": theirs.models_dir.absolute()},
+            "engines": {"load": "lazy"},
+        },
+        place.config_file,
+    )
 
 
 def _model(name: str) -> Model:
