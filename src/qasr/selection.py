@@ -77,7 +77,7 @@ class Selection:
         needs = self._known.needs[checkpoint.engine]
         commands = [] if needs.are_met else [needs.remedy]
         if self._store.find(checkpoint.name) is None:
-            commands.append(f"qasr models pull {checkpoint.name}")
+            commands.append(checkpoint.install)
         return " && ".join(commands)
 
     def _resolved(self, model: str) -> str:

@@ -58,6 +58,12 @@ class Checkpoint:
     size_mb: int | None
     """As published; None: that was not found."""
 
+    @property
+    def install(self) -> str:
+        """The command that installs it."""
+        has_hub = self.hugging_face is not None or self.modelscope is not None
+        return f"qasr models pull {self.name}" if has_hub else f"qasr models add {self.name} DIR"
+
     def wants(self, path: str) -> bool:
         """Whether the file at *path* is one of it."""
         return any(fnmatchcase(path, pattern) for pattern in (*self.files, *self.optional))
@@ -114,7 +120,7 @@ class Checkpoints:
             if hears and (gives is None or gives in one.gives):
                 needs = self.needs[one.engine]
                 commands = [] if needs.are_met else [needs.remedy]
-                return " && ".join([*commands, f"qasr models pull {one.name}"])
+                return " && ".join([*commands, one.install])
         return None
 
 
