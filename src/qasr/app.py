@@ -2,7 +2,7 @@
 
 import ipaddress
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import timedelta
 from functools import partial
@@ -14,7 +14,6 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from qasr import catalogue
-from qasr.catalogue.store import Store
 from qasr.config import Settings
 from qasr.domain.errors import InvalidParameter
 from qasr.engines.room import DEFAULT, EngineRoom
@@ -81,7 +80,7 @@ async def running(settings: Settings, *, with_tasks: bool = False) -> AsyncItera
         group = await stack.enter_async_context(background())
         engines = await stack.enter_async_context(
             EngineRoom(
-                selection(settings),
+                Selection.of(settings),
                 preload=_preloaded(settings),
                 idle_s=settings.engines.idle_s or None,
                 memory_bytes=settings.engines.memory_mb * 10**6 or None,
@@ -174,11 +173,6 @@ async def _do_tasks(settings: Settings, database: Database, work: Work, recordin
         group.start_soon(sleep_until_cancelled, SWEEP_S, keeper.expire)
 
 
-def selection(settings: Settings) -> Selection:
-    """Which engine hears which model."""
-    return Selection(settings.engines.default, _engine_settings(settings), Store(settings.models_dir))
-
-
 def _preloaded(settings: Settings) -> tuple[str, ...]:
     """Names whose engines are loaded at the start."""
     match settings.engines.load:
@@ -190,14 +184,6 @@ def _preloaded(settings: Settings) -> tuple[str, ...]:
             return (DEFAULT, *(model.name for model in catalogue.built_in().models))
 
 
-def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:
-    """What each engine's factory gets: its section of the settings, as text; an engine chooses what is not set."""
-    return {
-        name: {key: str(value) for key, value in section.model_dump().items() if value}
-        for name, section in (("moonshine", settings.moonshine), ("scripted", settings.scripted))
-    }
-
-
 def build(settings: Settings) -> Starlette:
     """The ASGI application.
 
@@ -205,7 +191,7 @@ def build(settings: Settings) -> Starlette:
         InvalidParameter: the settings would let strangers in, or name an engine that is not installed.
     """
     check_exposure(settings)
-    selection(settings).check()
+    Selection.of(settings).check()
     keys = Keys(settings.auth.keys)
     bodies = Bodies(largest=settings.server.max_body_bytes, together=settings.server.max_bodies_bytes)
     names = catalogue.built_in()
@@ -282,4 +268,4 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-__all__ = ["build", "check_exposure", "is_loopback", "running", "selection"]
+__all__ = ["build", "check_exposure", "is_loopback", "running"]

@@ -6,11 +6,13 @@ can run; at last the embedded engine. Or it is the name of an engine or of a che
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Self
 
 from qasr import catalogue
 from qasr.catalogue import checkpoints
 from qasr.catalogue.checkpoints import Checkpoint
 from qasr.catalogue.store import Store
+from qasr.config import Settings
 from qasr.domain.errors import InvalidParameter, UnknownModel
 from qasr.engines import registry
 from qasr.engines.registry import AUTO, EMBEDDED
@@ -29,6 +31,11 @@ class Selection:
     def __init__(self, default: str, given: Mapping[str, Mapping[str, str]], store: Store) -> None:
         self._default, self._given, self._store = default, given, store
         self._names, self._known = catalogue.built_in(), checkpoints.built_in()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """What the settings say."""
+        return cls(settings.engines.default, engine_settings(settings), Store(settings.models_dir))
 
     def __call__(self, model: str) -> Sequence[Choice]:
         """What may serve the public name *model*, best first."""
@@ -103,6 +110,14 @@ class Selection:
 
     def _can_run(self, checkpoint: Checkpoint) -> bool:
         return _has_packages(checkpoint.engine) and checkpoint.engine in registry.installed_names()
+
+
+def engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:
+    """What each engine's factory gets: its section of the settings, as text; an engine chooses what is not set."""
+    return {
+        name: {key: str(value) for key, value in section.model_dump().items() if value}
+        for name, section in (("moonshine", settings.moonshine), ("scripted", settings.scripted))
+    }
 
 
 @cache

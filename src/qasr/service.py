@@ -39,7 +39,7 @@ from qasr.domain.task import Task, TaskId, TaskOrder
 from qasr.domain.transcript import Sentence, Transcript
 from qasr.engines.base import Capabilities
 from qasr.engines.registry import LoadedEngines
-from qasr.engines.room import DEFAULT, EngineRoom, EngineState
+from qasr.engines.room import DEFAULT, Choice, EngineRoom, EngineState
 from qasr.engines.slots import Lane
 from qasr.jobs.desk import Desk
 from qasr.pipeline.decode import DecodedStream, Decoder
@@ -152,6 +152,15 @@ class Service:
     def engines(self) -> list[EngineState]:
         """The engines that are loaded, or on their way."""
         return self._engines.states()
+
+    def served_by(self, model: str) -> tuple[Choice, bool]:
+        """What would hear *model* now, and whether it is loaded.
+
+        Raises:
+            EngineUnavailable: nothing that could is installed.
+        """
+        choice = self._engines.chosen(model)
+        return choice, self._engines.is_loaded(choice)
 
     async def capabilities(self, model: str = DEFAULT) -> Capabilities:
         """What the engine that serves *model* can do.

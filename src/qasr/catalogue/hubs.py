@@ -16,14 +16,13 @@ import msgspec
 from qasr import __version__
 from qasr.catalogue.checkpoints import Checkpoint
 from qasr.catalogue.store import File
-from qasr.domain.errors import QasrError
 
 TIMEOUT: Final = httpx2.Timeout(30.0)
 MOST_FILES: Final = 10_000
 """Of a repository; checkpoints have tens."""
 
 
-class HubFailed(QasrError):
+class HubFailed(Exception):
     """A hub could not be read, or does not have what is wanted; the message says which."""
 
 

@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
 from qasr.catalogue.checkpoints import Checkpoint
 from qasr.domain.errors import InvalidParameter, NotFound
 
 RECORD: Final = "checkpoint.json"
 BLOCK: Final = 4 * 1024**2
+
+log = structlog.get_logger(__name__)
 
 
 class File(msgspec.Struct, frozen=True):
@@ -67,13 +70,14 @@ class Store:
         self.root = root
 
     def find(self, name: str) -> Installed | None:
-        """The record of the checkpoint *name*; None: it is not installed."""
+        """The record of the checkpoint *name*; None: it is not installed, or its record is damaged."""
         try:
             return msgspec.json.decode((self.root / name / RECORD).read_bytes(), type=Installed)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, msgspec.MsgspecError) as error:
-            raise InvalidParameter(f"{self.root / name / RECORD} cannot be read: {error}") from error
+            log.warning("checkpoint_record_unreadable", checkpoint=name, reason=str(error))
+            return None
 
     def folder(self, record: Installed) -> Path:
         """Where its files lie."""

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from qasr import catalogue
-from qasr.app import selection
 from qasr.catalogue import checkpoints, hubs
 from qasr.catalogue.checkpoints import Checkpoint
 from qasr.catalogue.download import download
@@ -32,7 +31,7 @@ KNOWN: Final = checkpoints.built_in()
 def list_models(data_dir: Path | None, config_file: Path | None, *, as_json: bool) -> None:
     """Print all model names and all checkpoints."""
     settings = _settings(data_dir, config_file)
-    chosen, store = selection(settings), Store(settings.models_dir)
+    chosen, store = Selection.of(settings), Store(settings.models_dir)
     listing = Listing(
         models=[
             _model_view(chosen, name) for model in catalogue.built_in().models for name in (model.name, *model.aliases)
@@ -45,7 +44,7 @@ def list_models(data_dir: Path | None, config_file: Path | None, *, as_json: boo
 def show(name: str, data_dir: Path | None, config_file: Path | None, *, as_json: bool) -> None:
     """Print one model name, or one checkpoint."""
     settings = _settings(data_dir, config_file)
-    chosen, store = selection(settings), Store(settings.models_dir)
+    chosen, store = Selection.of(settings), Store(settings.models_dir)
     try:
         view = _checkpoint_view(chosen, store, KNOWN.find(name))
     except UnknownModel:
@@ -83,7 +82,7 @@ def pull(name: str, hub: Hub, revision: str | None, data_dir: Path | None, confi
     except KeyboardInterrupt:
         tell("stopped; the same command goes on from here")
         raise typer.Exit(130) from None
-    _tell_installed(record, checkpoint, selection(settings))
+    _tell_installed(record, checkpoint, Selection.of(settings))
 
 
 def add(name: str, folder: Path, data_dir: Path | None, config_file: Path | None) -> None:
@@ -98,7 +97,7 @@ def add(name: str, folder: Path, data_dir: Path | None, config_file: Path | None
         except OSError as error:
             fail(f"{error.filename}: {error.strerror or error}", FAILED)
         else:
-            _tell_installed(record, checkpoint, selection(settings))
+            _tell_installed(record, checkpoint, Selection.of(settings))
             return
     fail(reasons[0])
 

@@ -166,6 +166,11 @@ class EngineRoom:
             raise EngineUnavailable("no speech engine is installed for this model")
         return choices[0]
 
+    def is_loaded(self, choice: Choice) -> bool:
+        """Whether who takes *choice* need not wait."""
+        engine = self._current.get(choice.key)
+        return engine is not None and engine.state == "loaded"
+
     def states(self) -> list[EngineState]:
         """Every engine that is there, or on its way."""
         return [

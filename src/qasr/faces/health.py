@@ -1,4 +1,4 @@
-"""Health: ``/livez`` (the process answers), ``/readyz`` (requests can be served; if not, why not)."""
+"""Health: ``/livez`` (the process answers), ``/readyz`` (requests can be served, and by what; if not, why not)."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,10 @@ def routes(service: Callable[[], Service]) -> list[BaseRoute]:
     async def readyz(_request: Request) -> Response:
         problem = service().problem
         if problem is None:
-            return JSONResponse({"status": "ok"})
+            engines = [
+                {"engine": one.engine, "checkpoint": one.checkpoint, "state": one.state} for one in service().engines()
+            ]
+            return JSONResponse({"status": "ok", "engines": engines})
         return JSONResponse({"status": "unavailable", "reasons": [problem]}, status_code=503)
 
     return [Route("/livez", livez), Route("/readyz", readyz)]

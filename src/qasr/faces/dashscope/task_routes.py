@@ -44,7 +44,12 @@ async def _submit(context: Context, request: Request) -> Response:
     )
     order = submission.parse(call, model, caller.owner, able, webhook=request.headers.get(WEBHOOK))
     unused = order.options.hints.context and not able.engine.context
-    headers = {"X-Qasr-Engine": able.engine.name} | ({"X-Qasr-Unused": "context"} if unused else {})
+    found = {
+        "X-Qasr-Engine": able.engine.name,
+        "X-Qasr-Checkpoint": service.served_by(model.name)[0].checkpoint,
+        "X-Qasr-Unused": "context" if unused else None,
+    }
+    headers = {name: value for name, value in found.items() if value}
     return json_answer(tasks.submitted(await service.submit(order), request_id(request)), headers)
 
 
