@@ -26,6 +26,8 @@ START_S: Final = 30.0
 """How long a call waits for a first child to load."""
 READ_AHEAD: Final = 8
 """Items of one call that may wait for their reader; then the child waits too."""
+LAST_S: Final = 1.0
+"""How long a child whose output has ended may take to end itself."""
 RESTART_S: Final = (0.05, 0.2, 1.0, 5.0)
 """Pauses before a child is started again, by the number of deaths in a row before it was ready."""
 READ_BUFFER: Final = 2 * 1024**2
@@ -121,6 +123,8 @@ class _Child:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._keep_last_words, self.process)
                     await self._read(self.process)
+                    with anyio.move_on_after(LAST_S):  # to kill who is dying already loses the exit code
+                        await self.process.wait()
                 failures = 0 if self.ready.is_set() else failures + 1
             finally:
                 self.ready.clear()
