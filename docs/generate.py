@@ -26,6 +26,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from qasr import catalogue, config
+from qasr.catalogue import checkpoints
 from qasr.domain import errors as tree
 from qasr.domain.task import Failure
 from qasr.faces.dashscope import errors as dashscope
@@ -337,6 +338,19 @@ def _size(n_bytes: int) -> str:
     return f"{n_bytes / 1024**3:g} GiB" if n_bytes >= 1024**3 else f"{n_bytes / 1024**2:g} MiB"
 
 
+def checkpoint_table() -> str:
+    """What can be installed."""
+    rows = [["checkpoint", "engine", "from", "size", "licence", "gives"]]
+    for one in checkpoints.built_in().all:
+        hubs = (("Hugging Face", one.hugging_face), ("ModelScope", one.modelscope))
+        found = [f"{hub} `{repository}`" for hub, repository in hubs if repository]
+        size = "?" if one.size_mb is None else f"{one.size_mb} MB"
+        gives = ", ".join(f"`{ability}`" for ability in sorted(one.gives))
+        source = "; ".join(found) or f"[by hand]({one.page})"
+        rows.append([f"`{one.name}`", f"`{one.engine}`", source, size, one.license, gives])
+    return table(rows)
+
+
 BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "settings": settings,
     "errors-openai": errors_openai,
@@ -347,6 +361,7 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "interfaces": compat_short,
     "compat": compat,
     "models": models,
+    "checkpoints": checkpoint_table,
 }
 
 

@@ -104,13 +104,32 @@ class Engines(_Section):
     """Which engine hears."""
 
     default: str = "auto"
-    """``auto`` or the name of an entry point of the group ``qasr.engines``."""
+    """``auto``: for each model the best that is installed, see docs/models.md. Or the name of an engine or of a
+    checkpoint, which then serves all models."""
+    load: Literal["lazy", "default", "eager"] = "default"
+    """What is loaded at the start: nothing; the engine of no model in particular; all that is installed."""
+    idle_s: float = Field(default=900.0, ge=0)
+    """Seconds without work after which an engine is unloaded, unless it is that of no model in particular; 0: never."""
+    memory_mb: int = Field(default=0, ge=0)
+    """Megabytes that all engines together may take, by the sizes of their checkpoints; idle ones are unloaded for
+    others. 0: any."""
     queue_audio_s: float = Field(default=3600.0, gt=0)
     """Seconds of audio that may wait for an engine per class; beyond it requests are told to come later."""
     decoders: int = Field(default=0, ge=0)
     """Processes that parse media; 0: one per processor, at most 4."""
     aligners: int = Field(default=1, ge=0)
     """Processes that find word times; 0: word times are estimated."""
+
+
+class Models(_Section):
+    """Checkpoints of engines, see docs/models.md."""
+
+    folder: Path | None = None
+    """Where they lie; None: ``models`` under the data directory."""
+    offline: bool = False
+    """Never ask a hub."""
+    modelscope_url: str = Field(default="https://www.modelscope.cn", pattern="^https?://[^/]")
+    """The ModelScope hub. That of Hugging Face is set by its own ``HF_ENDPOINT``."""
 
 
 class Live(_Section):
@@ -326,6 +345,7 @@ class Settings(BaseSettings):
     store: Store = Store()
     uploads: Uploads = Uploads()
     engines: Engines = Engines()
+    models: Models = Models()
     live: Live = Live()
     moonshine: Moonshine = Moonshine()
     qwen3_asr: Qwen3Asr = Qwen3Asr()
@@ -339,6 +359,11 @@ class Settings(BaseSettings):
     jobs: Jobs = Jobs()
     webhook: Webhook = Webhook()
     log: Logging = Logging()
+
+    @property
+    def models_dir(self) -> Path:
+        """Where checkpoints lie."""
+        return self.models.folder or self.data_dir / "models"
 
     @classmethod
     def settings_customise_sources(

@@ -6,12 +6,12 @@ from importlib.machinery import ModuleSpec
 import msgspec
 import pytest
 
-from qasr import app
 from qasr.config import Qwen3Aligner, Qwen3Asr, Settings
 from qasr.domain.errors import EngineUnavailable
 from qasr.engines import qwen3
 from qasr.engines.qwen3 import setup as setups
 from qasr.engines.qwen3.aligner import AlignerSetup, aligner
+from qasr.selection import engine_settings
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +58,7 @@ def test_a_zero_that_is_set_arrives() -> None:
     """It is not taken for something that was not set."""
     settings = Settings(qwen3_asr=Qwen3Asr(spare_rows=0, context_tokens=0, folder="/m", rows=8))
 
-    assert {"spare_rows": "0", "context_tokens": "0", "folder": "/m"} == app._engine_settings(settings)["qwen3_asr"]
+    assert {"spare_rows": "0", "context_tokens": "0", "folder": "/m"} == engine_settings(settings)["qwen3_asr"]
 
 
 def test_a_row_has_room_for_what_it_may_hold() -> None:

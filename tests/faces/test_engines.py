@@ -53,9 +53,10 @@ def test_itn_is_done_for_those_who_ask(sherpa: Server) -> None:
 
 def test_a_server_says_that_it_tells_emotions(sherpa: Server) -> None:
     """Where others look: readiness and the listing of models."""
-    assert {"status": "ok", "emotion": True} == sherpa.get("/readyz").json()
+    ready = sherpa.get("/readyz").json()
+    assert ("ok", True) == (ready["status"], ready["emotion"])
     listed = sherpa.get("/api/v1/models").json()["output"]["models"]
-    assert {"speech to text, with emotion"} == {model["description"] for model in listed}
+    assert {"speech to text by sherpa, loaded, with emotion"} == {model["description"] for model in listed}
 
 
 def test_a_tagger_tells_emotions_beside_any_engine(tmp_path_factory: pytest.TempPathFactory, sense_voice: Path) -> None:
@@ -71,7 +72,7 @@ def test_a_tagger_tells_emotions_beside_any_engine(tmp_path_factory: pytest.Temp
 
     assert "Said so." in str(message["content"])
     assert [{"type": "audio_info", "language": "en", "emotion": "happy"}] == message["annotations"]
-    assert {"status": "ok", "emotion": True} == ready
+    assert ("ok", True) == (ready["status"], ready["emotion"])
 
 
 def test_a_tagger_that_does_not_load_is_told(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -105,6 +105,9 @@ class Transcript:
     sentences: tuple[Sentence, ...]
     duration_ms: int
     engine: str
+    checkpoint: str | None = None
+    """What the engine was loaded from, by its name in the catalogue."""
+
     language: str | None = None
     damaged_packets: int = 0
     """Packets of the media stream that could not be decoded and were skipped."""

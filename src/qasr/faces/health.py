@@ -1,5 +1,5 @@
-"""Health: ``/livez`` (the process answers), ``/readyz`` (requests can be served, and whether emotions are told with
-them; if not, why not).
+"""Health: ``/livez`` (the process answers), ``/readyz`` (requests can be served, by what, and whether emotions are told
+with them; if not, why not).
 """
 
 from collections.abc import Callable
@@ -20,8 +20,10 @@ def routes(service: Callable[[], Service]) -> list[BaseRoute]:
     async def readyz(_request: Request) -> Response:
         problem = service().problem
         if problem is None:
-            capabilities = await service().capabilities()
-            return JSONResponse({"status": "ok", "emotion": capabilities.emotion})
+            states = service().engines()
+            engines = [{"engine": one.engine, "checkpoint": one.checkpoint, "state": one.state} for one in states]
+            emotion = any(one.emotion for one in states)
+            return JSONResponse({"status": "ok", "emotion": emotion, "engines": engines})
         return JSONResponse({"status": "unavailable", "reasons": [problem]}, status_code=503)
 
     return [Route("/livez", livez), Route("/readyz", readyz)]

@@ -109,7 +109,9 @@ class _Recording:
         order = task.order
         self.number = subtask.number
         self.place = Place(task_id=task.id, number=subtask.number)
-        self.asked = Asked(url=subtask.url, owner=order.owner, options=order.options, limits=order.limits)
+        self.asked = Asked(
+            url=subtask.url, owner=order.owner, options=order.options, limits=order.limits, model=order.model
+        )
         self.plan: Plan | None = None
         self.failure: Failure | None = None
         self.done_ms = self.sentences = 0

@@ -115,15 +115,17 @@ class _Child:
         task_status.started()
         while True:
             self._ended_by_us = False
-            self.process = await asyncio.create_subprocess_exec(
-                *self.command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                limit=READ_BUFFER,
-                env={name: os.environ[name] for name in PASSED_ON if name in os.environ},  # no key of ours
-                start_new_session=True,  # Ctrl-C is for us; we end our children ourselves
-            )
+            with anyio.CancelScope(shield=True):  # half a process would be nobody's
+                self.process = await asyncio.create_subprocess_exec(
+                    *self.command,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                    limit=READ_BUFFER,
+                    env={name: os.environ[name] for name in PASSED_ON if name in os.environ},  # no key of ours
+                    start_new_session=True,  # Ctrl-C is for us; we end our children ourselves
+                )
+            assert self.process is not None
             try:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._keep_last_words, self.process)

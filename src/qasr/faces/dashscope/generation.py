@@ -53,6 +53,7 @@ def parse(request: wire.GenerationRequest, model: Model, owner: str, deadline_s:
         limits=model.limits,
         languages=model.languages,
         owner=owner,
+        model=model.name,
         deadline_s=deadline_s,
     )
 
