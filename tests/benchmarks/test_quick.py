@@ -58,3 +58,17 @@ def test_edits_count_insertions_deletions_and_replacements() -> None:
     assert edits([], ["a"]) == 1
     assert edits(["a"], []) == 1
     assert edits(["a"], ["a"]) == 0
+
+
+@pytest.mark.slow
+def test_live_measurements_run(tmp_path: Path) -> None:
+    """The one of many speakers and the one of real speech; what they find has a value each."""
+    command = (sys.executable, "-m", "benchmarks", "live", "--quick", "--output", str(tmp_path), "sessions", "speech")
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+
+    assert ran.returncode == 0, ran.stderr
+    rows = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["rows"]
+    names = {row["name"] for row in rows}
+    assert "5 live sessions: p95 from the sound to its event" in names
+    assert "word error rate, live" in names
+    assert all(row["value"] is not None for row in rows)
