@@ -73,7 +73,7 @@ async def loaded(
         aligner = await _aligner(stack, recognizer, aligners)
         slots = await stack.enter_async_context(EngineSlots(recognizer, queue_audio_s=queue_audio_s))
         batcher = await stack.enter_async_context(VadBatcher(await vad))
-        prompt = None if aligner is None else PromptAligner(aligner, most=2 * aligners)
+        prompt = None if aligner is None else PromptAligner(aligner)
         yield LoadedEngines(slots, await vad, batcher, aligner, prompt)
 
 
