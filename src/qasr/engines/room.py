@@ -312,7 +312,7 @@ class EngineRoom:
         tagger = await self._tagger_for(recognizer.capabilities)
         slots = await stack.enter_async_context(EngineSlots(recognizer, queue_audio_s=self._queue_audio_s))
         vad, batcher = await asyncio.shield(self._vad)
-        prompt = None if aligner is None else PromptAligner(aligner, most=2 * max(self._aligners, 1))
+        prompt = None if aligner is None else PromptAligner(aligner)
         return LoadedEngines(slots, vad, batcher, aligner, prompt, tagger, checkpoint=choice.checkpoint)
 
     def _fail(self, engine: _Engine, error: EngineUnavailable) -> None:

@@ -82,6 +82,10 @@ class MergeResult(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
 
 
+RESULTS: Final = tuple(msgspec.json.Decoder(kind) for kind in (CutResult, HeardResult, MergeResult))
+"""So that msgspec has looked into them before threads could do so at once, see ``storage/tasks.py``."""
+
+
 class Recordings(Protocol):
     """What the steps do: ``pipeline/filed.py``."""
 

@@ -123,6 +123,11 @@ class _Piece(msgspec.Struct, frozen=True):
     n_samples: int
 
 
+_sentence = msgspec.json.Decoder(Sentence)
+_heard = msgspec.json.Decoder(Heard)
+_pieces = msgspec.json.Decoder(list[_Piece])
+
+
 class Filed:
     """The steps.
 
@@ -232,7 +237,7 @@ class Filed:
 
     async def _recall(self, place: Place, group: int) -> Heard:
         async for line in lines_of(self._objects.read_stream(place.heard(group))):
-            return msgspec.json.decode(line, type=Heard)
+            return _heard.decode(line)
         raise NotFound("The result is empty.")
 
     async def merge(self, place: Place, plan: Plan, asked: Asked, language: str | None) -> None:
@@ -262,12 +267,11 @@ class Filed:
 
     async def _sentences(self, place: Place, plan: Plan) -> AsyncIterator[Sentence]:
         """All sentences, one channel after the other; results are read once per channel, and never held together."""
-        decoder = msgspec.json.Decoder(Sentence)
         for channel in plan.channels:
             for group in range(plan.groups):
                 is_first = True
                 async for line in lines_of(self._objects.read_stream(place.heard(group))):
-                    if not is_first and (sentence := decoder.decode(line)).channel == channel:
+                    if not is_first and (sentence := _sentence.decode(line)).channel == channel:
                         yield sentence
                     is_first = False
 
@@ -348,7 +352,7 @@ def decode_group(data: bytes) -> list[Segment]:
         ValueError, struct.error, msgspec.MsgspecError: it is no group.
     """
     (n_index,) = _LENGTH.unpack_from(data)
-    pieces = msgspec.json.decode(data[_LENGTH.size : _LENGTH.size + n_index], type=list[_Piece])
+    pieces = _pieces.decode(data[_LENGTH.size : _LENGTH.size + n_index])
     samples = np.frombuffer(data, "<i2", offset=_LENGTH.size + n_index)
     if len(samples) != sum(piece.n_samples for piece in pieces):
         raise ValueError("the samples do not fit the index")
