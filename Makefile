@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 UV     := $(BIN)/uv
 
-.PHONY: serve test bench lint types docs lock clean
+.PHONY: serve test bench bench-tasks bench-live lint types docs lock clean
 .DEFAULT_GOAL := serve
 
 # The environment: exactly what requirements.lock says, checked by hash, plus this project, editable.
@@ -24,6 +24,12 @@ test: $(READY)  ## run all tests
 
 bench: $(READY)  ## measure accuracy, speed and memory; writes bench-results/
 	$(BIN)/python -m benchmarks
+
+bench-tasks: $(READY)  ## the same for recordings of 12 hours, 20 to 40 minutes
+	$(BIN)/python -m benchmarks tasks
+
+bench-live: $(READY)  ## the same for speech while it is spoken, 15 to 20 minutes
+	$(BIN)/python -m benchmarks live
 
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks examples docs
