@@ -8,7 +8,7 @@ UV     := $(BIN)/uv
 ENGINES := .venv-engines
 OFFICIAL := .venv-qwen-asr
 
-.PHONY: serve test test-engines bench bench-engines lint types docs lock clean
+.PHONY: serve test test-engines bench bench-tasks bench-live bench-engines lint types docs lock clean
 .DEFAULT_GOAL := serve
 
 # The environment: exactly what requirements.lock says, checked by hash, plus this project, editable.
@@ -38,6 +38,12 @@ test-engines: $(ENGINES)/.ready  ## run the tests of the engines that are extras
 
 bench: $(READY)  ## measure accuracy, speed and memory; writes bench-results/
 	$(BIN)/python -m benchmarks
+
+bench-tasks: $(READY)  ## the same for recordings of 12 hours, 20 to 40 minutes
+	$(BIN)/python -m benchmarks tasks
+
+bench-live: $(READY)  ## the same for speech while it is spoken, 15 to 20 minutes
+	$(BIN)/python -m benchmarks live
 
 # The baseline: the authors' package, which fixes an older transformers and so cannot share an environment.
 $(OFFICIAL)/.ready: Makefile
