@@ -12,7 +12,7 @@ from qasr.app import running
 from qasr.config import Engines, Live, Settings
 from qasr.domain.errors import EngineUnavailable, QueueFull, UnsupportedLanguage, UnsupportedOption
 from qasr.domain.live import LiveOptions
-from qasr.domain.options import Hints, Hotword
+from qasr.domain.options import Hints
 from qasr.service import Service
 
 pytestmark = pytest.mark.anyio
@@ -66,7 +66,6 @@ async def test_more_sessions_than_configured_are_refused(service: Service) -> No
         (replace(FOUND, hints=Hints(language="zh")), UnsupportedLanguage),
         (replace(FOUND, itn=True), UnsupportedOption),
         (replace(FOUND, emotion=True), UnsupportedOption),
-        (replace(FOUND, hints=Hints(hotwords=(Hotword(text="qasr", weight=5),))), UnsupportedOption),
     ],
 )
 async def test_what_the_engine_cannot_do_is_refused_by_name(

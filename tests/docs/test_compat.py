@@ -7,7 +7,6 @@ from tests.faces.dialects import CHAT, CHAT_DIALECT, FUN, GENERATION, QWEN, TRAN
 from tests.server import JFK, Server
 
 NOT_THERE_YET: Final = (
-    ("/api/v1/services/audio/asr/customization", "NotFound"),
     ("/v1/realtime/client_secrets", "not_found"),
 )
 
