@@ -285,7 +285,7 @@ def test_recorded_run_task_with_every_keyword() -> None:
         if key is None:
             break
         code, message = refusal(actions)
-        named.append((code, message.split(":")[0]))
+        named.append((code, message.split(" is not")[0]))
         given.pop(key, None)
         resources = None if key == "resources" else resources
 

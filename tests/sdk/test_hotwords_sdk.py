@@ -14,7 +14,7 @@ from dashscope.audio.asr import AsrPhraseManager, Recognition, Transcription, Vo
 from tests.conftest import Speech
 from tests.faces.dialects import CHAT_DIALECT, FUN, QWEN, TRANSCRIPTIONS, data_url, refusal
 from tests.sdk.test_inference_sdk import MODEL as LIVE
-from tests.sdk.test_inference_sdk import write_wav
+from tests.sdk.test_inference_sdk import address, write_wav
 from tests.sdk.test_transcription_sdk import download, ended, pointed_at
 from tests.server import DATA, Origin, Server
 
@@ -30,6 +30,7 @@ KEY: Final = "sk-hotwords"
 @pytest.fixture
 def english(server: Server) -> Iterator[Server]:
     """The embedded engine; a key with no lists."""
+    before, dashscope.base_websocket_api_url = dashscope.base_websocket_api_url, address(server)
     with pointed_at(server, KEY):
         yield server
         service = VocabularyService()
@@ -37,6 +38,7 @@ def english(server: Server) -> Iterator[Server]:
             service.delete_vocabulary(entry["vocabulary_id"])
         for phrases in AsrPhraseManager.list_phrases(page_size=100).output.jobs:
             AsrPhraseManager.delete_phrases(phrases.finetuned_output)
+    dashscope.base_websocket_api_url = before
 
 
 @pytest.fixture(scope="session")
