@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 THREADS: Final = 16
 """Calls at once; more wait."""
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The newest migration."""
 MIGRATION_LOCK: Final = 0x71617373
 """Key of an advisory lock of PostgreSQL; any number of our own."""

@@ -29,6 +29,7 @@ UNKNOWN: Final = "The Required resource not exist."
 
 _ID: Final = re.compile(r"[a-z0-9-]{1,80}")
 _Row: TypeAlias = sa.Row[tuple[object, ...]]
+_hotwords = msgspec.json.Decoder(tuple[Hotword, ...])
 
 
 class Kind(StrEnum):
@@ -186,7 +187,7 @@ def _vocabulary(row: _Row) -> Vocabulary:
         id=row.id,
         kind=Kind(row.kind),
         target_model=row.target_model,
-        hotwords=msgspec.json.decode(row.hotwords, type=tuple[Hotword, ...]),
+        hotwords=_hotwords.decode(row.hotwords),
         created_ms=row.created_ms,
         modified_ms=row.modified_ms,
     )

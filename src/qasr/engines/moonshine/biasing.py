@@ -12,7 +12,7 @@ decoder's log-probabilities allow (``Hotwords.root``). What is left is said in p
 goes on from there by itself until both texts meet again. The two ways are compared as a whole: the phrase is taken if
 its way is at most ``NEARNESS`` per weight less likely. So it is the sound that decides, and a phrase that was not said
 is mostly many times less likely than what was. Why not by adding to the logits while decoding: see
-docs/decisions/0012-hotwords.md.
+docs/decisions/0014-hotwords.md.
 
 Phrases of negative weight take the opposite way: where one was heard, the likeliest text without it is taken if it is
 near.
@@ -30,7 +30,7 @@ from qasr.engines.moonshine.model import Decoded, Rehearing
 from qasr.engines.moonshine.tokenizer import END, Tokenizer, text_of
 
 NEARNESS: Final = 0.9
-"""Nats per weight that a phrase may be less likely than what was heard. Measured, see docs/decisions/0012."""
+"""Nats per weight that a phrase may be less likely than what was heard. Measured, see docs/decisions/0014."""
 FORCED_WEIGHT: Final = 50
 FORCED: Final = 10.0
 """The same for the weight that forces."""

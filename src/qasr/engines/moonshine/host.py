@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from qasr.engines import process
 from qasr.engines.moonshine import assets
 from qasr.engines.moonshine.biasing import Biasing
 from qasr.engines.moonshine.hotwords import Hotwords
@@ -27,14 +28,13 @@ class Hints(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Asked(msgspec.Struct, array_like=True):
-    """A call on its way to the child.
+    """A call on its way to the child: different hints, of which ``which`` names one for each segment."""
 
-    ``n_samples``: of each segment. ``hints``: different ones, of which ``which`` names one for each segment.
-    """
-
-    n_samples: list[int]
     hints: list[Hints]
     which: list[int]
+
+
+_CALL: Final = msgspec.msgpack.Decoder(tuple[list[int], Asked])
 
 
 class Heard(msgspec.Struct, array_like=True):
@@ -47,7 +47,7 @@ class Heard(msgspec.Struct, array_like=True):
 
 
 class Host:
-    """Answers ``recognize``: the body is ``Asked``, the payload all samples, float32."""
+    """Answers ``recognize``: the body is the lengths of segments and ``Asked``, the payload all samples, float32."""
 
     def __init__(self, folder: Path, threads: int) -> None:
         self.parallel = threads
@@ -62,8 +62,8 @@ class Host:
         """Answer one call with one item: a list of ``Heard``."""
         if method != "recognize":
             raise Refusal("unknown_method", method)
-        asked = msgspec.msgpack.decode(body, type=Asked)
-        segments = np.split(np.frombuffer(payload, np.float32), np.cumsum(asked.n_samples)[:-1])
+        lengths, asked = _CALL.decode(body)
+        segments = process.split(lengths, payload)
         revisions = [self._biasing(asked.hints[i]) for i in asked.which]
         try:
             decoded = self._model.recognize(segments, cancelled=cancelled, revisions=revisions)
