@@ -249,7 +249,7 @@ class Service:
     @asynccontextmanager
     async def _listening(self, order: Order, engines: LoadedEngines) -> AsyncIterator[Listening]:
         _check_feasible(order, engines)
-        order = await self._with_hotwords(order)
+        order = await self._with_hotwords(order, engines.capabilities)
         async with self._seats, self._decoded(order) as (stream, blocks):
             policy = order.policy(SegmentPolicy(longest_ms=int(engines.slots.capabilities.longest_s * 1000)))
             turn = Turn(lane=order.lane, owner=order.owner)
@@ -333,8 +333,9 @@ class Service:
             EngineUnavailable: no engine could be loaded, or this process takes no tasks.
             RateLimited: too many tasks of this owner are unfinished.
         """
-        _check_engine(order.options, await self.capabilities(order.model), order.model)
-        return await self._tasks.submit(await self._with_hotwords(order))
+        capabilities = await self.capabilities(order.model)
+        _check_engine(order.options, capabilities, order.model)
+        return await self._tasks.submit(await self._with_hotwords(order, capabilities))
 
     async def query(self, task_id: str, owner: str | None) -> Task | None:
         """The task with its subtasks; None if there is none, or if it is not *owner*'s.
@@ -362,9 +363,10 @@ class Service:
             raise EngineUnavailable("This process takes no tasks.")
         return self._desk
 
-    async def _with_hotwords(self, order: AnyOrder) -> AnyOrder:
+    async def _with_hotwords(self, order: AnyOrder, capabilities: Capabilities) -> AnyOrder:
         """*order* with the words of the vocabulary that it names: a task keeps them, whatever becomes of the list."""
         hints = await self._resolved(order.options.hints, order.owner)
+        _check_suppression(order.options.hints, hints, capabilities)
         return replace(order, options=replace(order.options, hints=hints))
 
     def _preparing(self, owner: str, model: str) -> Prepare:
@@ -377,7 +379,9 @@ class Service:
             if key not in known:
                 known.clear()
                 known[key] = (await self._resolved(key, owner)).hotwords
-            return replace(options, hints=replace(options.hints, hotwords=known[key], vocabulary=None))
+            resolved = replace(options.hints, hotwords=known[key], vocabulary=None)
+            _check_suppression(key, resolved, capabilities)
+            return replace(options, hints=resolved)
 
         return prepare
 
@@ -541,6 +545,16 @@ def _check_engine(options: RecognitionOptions, capabilities: Capabilities, model
                 f"that has it ({_how(command)}).",
                 parameter=parameter,
             )
+
+
+def _check_suppression(asked: Hints, resolved: Hints, capabilities: Capabilities) -> None:
+    """Refuse phrases to suppress where that cannot be done: which weights a stored list has, shows late."""
+    if not capabilities.suppression and any(hotword.weight < 0 for hotword in resolved.hotwords):
+        raise UnsupportedOption(
+            f"The loaded engine {capabilities.name!r} favors hotwords and suppresses none; leave those of negative "
+            "weight out.",
+            parameter=asked.vocabulary.parameter if asked.vocabulary is not None else "vocabulary",
+        )
 
 
 GIVES: Final = {"inverse text normalization": "itn", "hotwords": "hotwords", "emotion": "emotion"}

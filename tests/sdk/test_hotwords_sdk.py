@@ -12,11 +12,12 @@ import dashscope
 import pytest
 from dashscope.audio.asr import AsrPhraseManager, Recognition, Transcription, VocabularyService
 from tests.conftest import Speech
+from tests.engines.upstream.vllm import vllm
 from tests.faces.dialects import CHAT_DIALECT, FUN, QWEN, TRANSCRIPTIONS, data_url, refusal
 from tests.sdk.test_inference_sdk import MODEL as LIVE
 from tests.sdk.test_inference_sdk import address, write_wav
 from tests.sdk.test_transcription_sdk import download, ended, pointed_at
-from tests.server import DATA, Origin, Server
+from tests.server import DATA, Origin, Server, serving
 
 FILE: Final = "fun-asr"
 V1: Final = "paraformer-v1"
@@ -162,3 +163,35 @@ def test_new_client_hears_with_a_vocabulary(english: Server, origin: Origin) -> 
         client.close()
 
     assert HEARD in download(done.output["results"][0]["transcription_url"])["transcripts"][0]["text"]
+
+
+def test_engine_that_takes_a_prompt_is_told_of_hotwords(
+    origin: Origin, wav: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """In tasks and in live sessions; a phrase to suppress is refused by name, as no prompt can do that."""
+    settings = {"ENGINES__DEFAULT": "upstream", "FETCH__ALLOW_NETWORKS": "127.0.0.0/8", "UPSTREAM__HEALTH_S": "60"}
+    before = dashscope.base_websocket_api_url
+    with vllm() as gpu, serving(tmp_path_factory.mktemp("front"), settings | {"UPSTREAM__URLS": gpu.url}) as front:
+        dashscope.base_websocket_api_url = address(front)
+        with pointed_at(front, KEY):
+            live = recognize(wav, vocabulary_id=made(LIVE), language_hints=["en"])
+            told_live = {call.fields.get("prompt") for call in gpu.calls}
+            gpu.calls.clear()
+            named = [
+                AsrPhraseManager.create_phrases(model=V1, phrases=phrases).output.finetuned_output
+                for phrases in ({"Zephyr": 90, "um": 1}, {"Zephyr": 90, "um": -3})
+            ]
+            task, refused = (
+                Transcription.async_call(model=V1, file_urls=[origin.serve(LJ4)], phrase_id=one) for one in named
+            )
+            done = ended(task)
+            told = {str(call.fields) for call in gpu.calls}
+    dashscope.base_websocket_api_url = before
+
+    assert "loud samples" in live.get_sentence()[0]["text"]
+    assert "block books, Gutenberg" in told_live
+    assert "loud samples" in text_of(done)
+    assert any("Zephyr, um" in fields for fields in told)
+    assert (HTTPStatus.BAD_REQUEST, "InvalidParameter") == (refused.status_code, refused.code)
+    assert "resources" in refused.message
+    assert "suppresses none" in refused.message

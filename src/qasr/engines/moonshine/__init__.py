@@ -48,6 +48,7 @@ class _Moonshine:
             punctuation=True,
             context=True,
             hotwords=True,
+            suppression=True,
         )
 
     @property
