@@ -10,7 +10,7 @@ looked at when that was done, and has figures of its own.
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -41,13 +41,13 @@ async def measure(bench: Bench) -> list[Row]:
     order = sorted(range(len(bench.sounds)), key=lambda i: bench.corpus.paths[i].as_posix())
     tokenizer = Tokenizer.read(assets.locate() / assets.TOKENIZER)
     async with moonshine.factory({"threads": "1"}) as engine:
-        before = await _hear(bench, engine, Hints())
-        missed = _missed(bench, before.texts, tokenizer)
+        before = await hear(bench, engine, dict.fromkeys(order, Hints()))
+        missed = missed_words(bench, before.texts, order, tokenizer)
         rows = [Row("hotwords", "rare words that the engine misses", float(len(missed)), "")]
         for n_distractors in DISTRACTORS:
             listed = [*missed, *_distractors(bench, n_distractors, tokenizer)]
             hints = Hints(hotwords=tuple(Hotword(text=word, weight=WEIGHT) for word in listed))
-            after = await _hear(bench, engine, hints)
+            after = await hear(bench, engine, dict.fromkeys(order, hints))
             name = f"with {n_distractors} distractors"
             rows += _rows(bench, before, after, listed, order, f"all clips, {name}", targets=n_distractors == 100)
             rows += _rows(bench, before, after, listed, order[1::2], f"held-out half, {name}", targets=False)
@@ -56,25 +56,31 @@ async def measure(bench: Bench) -> list[Row]:
 
 
 @dataclass(frozen=True)
-class _Heard:
+class Heard:
     """Words of each clip."""
 
     texts: list[list[str]]
     wall_s: float
 
 
-async def _hear(bench: Bench, engine: Recognizer, hints: Hints) -> _Heard:
+async def hear(bench: Bench, engine: Recognizer, hints: Mapping[int, Hints]) -> Heard:
+    """Each clip that *hints* has a place for; the others are left empty."""
     began, texts = time.monotonic(), []
-    for sound in bench.sounds:
-        heard = [(await engine.recognize([Request(segment=one, hints=hints)]))[0].text for one in sound.segments]
+    for place, sound in enumerate(bench.sounds):
+        segments = sound.segments if place in hints else ()
+        requests = [Request(segment=one, hints=hints[place]) for one in segments]
+        heard = [(await engine.recognize([request]))[0].text for request in requests]
         texts.append(words(" ".join(heard)))
-    return _Heard(texts, time.monotonic() - began)
+    return Heard(texts, time.monotonic() - began)
 
 
-def _missed(bench: Bench, heard: Sequence[Sequence[str]], tokenizer: Tokenizer) -> list[str]:
+def missed_words(
+    bench: Bench, heard: Sequence[Sequence[str]], places: Iterable[int], tokenizer: Tokenizer
+) -> list[str]:
+    """Rare words of the references of these clips that are not in what was *heard*."""
     found: Counter[str] = Counter()
-    for clip, text in zip(bench.corpus.clips, heard, strict=True):
-        found += Counter(words(clip.reference)) - Counter(text)
+    for i in places:
+        found += Counter(words(bench.corpus.clips[i].reference)) - Counter(heard[i])
     return sorted(
         word
         for word in found
@@ -104,8 +110,8 @@ def _distractors(bench: Bench, count: int, tokenizer: Tokenizer) -> list[str]:
 
 def _rows(
     bench: Bench,
-    before: _Heard,
-    after: _Heard,
+    before: Heard,
+    after: Heard,
     listed: Sequence[str],
     places: Sequence[int],
     name: str,

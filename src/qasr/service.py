@@ -549,11 +549,12 @@ def _check_engine(options: RecognitionOptions, capabilities: Capabilities, model
 
 def _check_suppression(asked: Hints, resolved: Hints, capabilities: Capabilities) -> None:
     """Refuse phrases to suppress where that cannot be done: which weights a stored list has, shows late."""
+    parameter = asked.vocabulary.parameter if asked.vocabulary is not None else "vocabulary"
     if not capabilities.suppression and any(hotword.weight < 0 for hotword in resolved.hotwords):
         raise UnsupportedOption(
-            f"The loaded engine {capabilities.name!r} favors hotwords and suppresses none; leave those of negative "
-            "weight out.",
-            parameter=asked.vocabulary.parameter if asked.vocabulary is not None else "vocabulary",
+            f"{parameter}: the loaded engine {capabilities.name!r} favors hotwords and suppresses none; leave those "
+            "of negative weight out.",
+            parameter=parameter,
         )
 
 

@@ -21,6 +21,7 @@ from tests.server import DATA, Origin, Server, serving
 
 FILE: Final = "fun-asr"
 V1: Final = "paraformer-v1"
+V1_LIVE: Final = "paraformer-realtime-v1"
 LJ4: Final = DATA / "LJ001-0004.flac"
 AUSTEN: Final = DATA / "austen-0870.flac"
 WORDS: Final = [{"text": "block books", "weight": 4}, {"text": "Gutenberg", "weight": 4}]
@@ -57,9 +58,9 @@ def text_of(answer: Any) -> str:
     return str(download(answer.output.results[0]["transcription_url"])["transcripts"][0]["text"])
 
 
-def recognize(wav: Path, **parameters: Any) -> Any:
+def recognize(wav: Path, model: str = LIVE, **parameters: Any) -> Any:
     """A live recognition of a whole file."""
-    return Recognition(model=LIVE, callback=None, format="wav", sample_rate=16_000).call(str(wav), **parameters)
+    return Recognition(model=model, callback=None, format="wav", sample_rate=16_000).call(str(wav), **parameters)
 
 
 @pytest.mark.usefixtures("english")
@@ -184,14 +185,17 @@ def test_engine_that_takes_a_prompt_is_told_of_hotwords(
             task, refused = (
                 Transcription.async_call(model=V1, file_urls=[origin.serve(LJ4)], phrase_id=one) for one in named
             )
-            done = ended(task)
+            heard = text_of(ended(task))
+            feared = AsrPhraseManager.create_phrases(model=V1_LIVE, phrases={"um": -3}).output.finetuned_output
+            refused_live = recognize(wav, V1_LIVE, phrase_id=feared)
             told = {str(call.fields) for call in gpu.calls}
     dashscope.base_websocket_api_url = before
 
     assert "loud samples" in live.get_sentence()[0]["text"]
     assert "block books, Gutenberg" in told_live
-    assert "loud samples" in text_of(done)
+    assert "loud samples" in heard
     assert any("Zephyr, um" in fields for fields in told)
     assert (HTTPStatus.BAD_REQUEST, "InvalidParameter") == (refused.status_code, refused.code)
     assert "resources" in refused.message
     assert "suppresses none" in refused.message
+    assert "resources: the loaded engine 'upstream' favors hotwords and suppresses none" in refused_live.message
