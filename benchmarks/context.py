@@ -20,7 +20,9 @@ from qasr.engines.moonshine.hotwords import terms
 from qasr.engines.moonshine.tokenizer import Tokenizer
 
 FEWEST_CLIPS: Final = 4
-"""Of a book; what is said in fewer says little more than the clip itself."""
+"""Of a book; what is said in fewer says little more than the clip itself. Where there are no two such books, as in the
+repository, each clip is one, and the figures say little.
+"""
 
 
 async def measure(bench: Bench) -> list[Row]:
@@ -29,8 +31,6 @@ async def measure(bench: Bench) -> list[Row]:
     books = _books(bench)
     told = {book: _truecase(" ".join(_sentence(bench, i) for i in places), tokenizer) for book, places in books.items()}
     names = sorted(books)
-    if len(names) < 2:
-        return []  # the few clips of the repository
     others = dict(zip(names, names[1:] + names[:1], strict=True))
     places = sorted(i for listed in books.values() for i in listed)
     book_of = {i: book for book, listed in books.items() for i in listed}
@@ -50,7 +50,8 @@ def _books(bench: Bench) -> Mapping[str, Sequence[int]]:
     books: defaultdict[str, list[int]] = defaultdict(list)
     for i, path in enumerate(bench.corpus.paths):
         books[path.stem.rstrip("0123456789").rstrip("-_")].append(i)
-    return {book: places for book, places in books.items() if len(places) >= FEWEST_CLIPS}
+    large = {book: places for book, places in books.items() if len(places) >= FEWEST_CLIPS}
+    return large if len(large) > 1 else {path.stem: [i] for i, path in enumerate(bench.corpus.paths)}
 
 
 def _sentence(bench: Bench, place: int) -> str:
