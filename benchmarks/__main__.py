@@ -9,13 +9,15 @@ from typing import Final
 import uvloop
 from rich.console import Console
 
-from benchmarks import accuracy, front, live, load, memory, sessions, speed, startup, tasks, vad
+from benchmarks import accuracy, context, front, hotwords, live, load, memory, sessions, speed, startup, tasks, vad
 from benchmarks.bench import Bench
 from benchmarks.clips import ROOT, corpus, sounds
 from benchmarks.table import Results, Row
 
 MEASUREMENTS: Final[Mapping[str, Callable[[Bench], Awaitable[list[Row]]]]] = {
     "accuracy": accuracy.measure,
+    "hotwords": hotwords.measure,
+    "context": context.measure,
     "speed": speed.measure,
     "load": load.measure,
     "front": front.measure,

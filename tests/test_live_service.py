@@ -6,14 +6,22 @@ from pathlib import Path
 
 import anyio
 import pytest
+from tests.conftest import Speech
 from tests.pipeline.sessions import FOUND, MANUAL, act, finals, loud
 
 from qasr.app import running
 from qasr.config import Engines, Live, Settings
-from qasr.domain.errors import EngineUnavailable, QueueFull, UnsupportedLanguage, UnsupportedOption
+from qasr.domain.errors import (
+    EngineUnavailable,
+    InvalidParameter,
+    QueueFull,
+    UnsupportedLanguage,
+    UnsupportedOption,
+)
 from qasr.domain.live import LiveOptions
-from qasr.domain.options import Hints, Hotword
+from qasr.domain.options import Hints, Hotword, VocabularyName
 from qasr.service import Service
+from qasr.storage.vocabularies import Kind
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +39,7 @@ async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
         engines=Engines(default="moonshine", decoders=1),
         live=Live(most_sessions=2),
     )
-    async with running(settings) as service:
+    async with running(settings, serving=True) as service:
         await service.capabilities()
         yield service
 
@@ -66,7 +74,6 @@ async def test_more_sessions_than_configured_are_refused(service: Service) -> No
         (replace(FOUND, hints=Hints(language="zh")), UnsupportedLanguage),
         (replace(FOUND, itn=True), UnsupportedOption),
         (replace(FOUND, emotion=True), UnsupportedOption),
-        (replace(FOUND, hints=Hints(hotwords=(Hotword(text="qasr", weight=5),))), UnsupportedOption),
     ],
 )
 async def test_what_the_engine_cannot_do_is_refused_by_name(
@@ -110,3 +117,24 @@ async def test_without_an_engine_there_are_no_sessions(tmp_path: Path) -> None:
     async with running(Settings(data_dir=tmp_path, engines=Engines(default="moonshine", decoders=1))) as service:
         with pytest.raises(EngineUnavailable, match="loading"):
             await service.live(FOUND, owner="a").__aenter__()
+
+
+async def test_session_keeps_the_words_of_the_vocabulary_that_it_named(service: Service, speech: Speech) -> None:
+    """Also when it is configured anew after the vocabulary was deleted, which others are told of."""
+    words = (Hotword(text="block books", weight=4),)
+    made = await service.vocabularies.add("a", Kind.WORDS, target_model="fun", hotwords=words)
+    named = VocabularyName(id=made.id, models=("fun",), parameter="vocabulary_id")
+    options = replace(MANUAL, hints=Hints(vocabulary=named))
+
+    with pytest.raises(InvalidParameter, match="no vocabulary"):
+        await service.live(options, owner="b").__aenter__()
+    async with service.live(options, owner="a") as session:
+        await service.vocabularies.delete("a", made.id, Kind.WORDS)
+        await session.configure(replace(options, hints=replace(options.hints, context="of printing")))
+        await act(session, [speech("LJ001-0004.flac")])
+        await session.finish()
+        told = [event async for event in session.events()]
+    with pytest.raises(InvalidParameter, match="no vocabulary"):
+        await service.live(options, owner="a").__aenter__()
+
+    assert "block books" in finals(told)[0]

@@ -42,6 +42,7 @@ from qasr.storage.objects import Objects
 from qasr.storage.tasks import Tasks
 from qasr.storage.transcripts import Transcripts
 from qasr.storage.uploads import Uploads, server_secret
+from qasr.storage.vocabularies import Vocabularies
 from qasr.workers import available_cpus
 
 SWEEP_S: Final = 3600.0
@@ -96,8 +97,11 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
         processes = settings.engines.decoders or min(available_cpus() + 1, 4)
         decoder = await stack.enter_async_context(Decoder(processes=processes))
         fetcher = await stack.enter_async_context(Fetcher(fetch))
-        desk = None
+        desk = vocabularies = None
         if serving:
+            database = stack.enter_context(closing(Database(url_in(settings.data_dir, settings.database.url))))
+            await anyio.to_thread.run_sync(database.migrate)
+            vocabularies = Vocabularies(database)
             recordings = Filed(
                 objects=objects,
                 engines=engines,
@@ -106,7 +110,7 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
                 uploads=uploads,
                 folder=settings.data_dir / "fetching",
             )
-            desk = await stack.enter_async_context(_tasks(settings, recordings, fetch))
+            desk = await stack.enter_async_context(_tasks(settings, database, recordings, fetch))
         sounds = None
         if serving:
             sounds = await stack.enter_async_context(LiveDecoders(processes=settings.live.decoders))
@@ -118,6 +122,7 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
             transcripts=Transcripts(objects),
             spool=spool,
             desk=desk,
+            vocabularies=vocabularies,
             sounds=sounds,
             live=LiveLimits(
                 most_sessions=settings.live.most_sessions,
@@ -129,10 +134,8 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
 
 
 @asynccontextmanager
-async def _tasks(settings: Settings, recordings: Filed, calls: FetchPolicy) -> AsyncIterator[Desk]:
+async def _tasks(settings: Settings, database: Database, recordings: Filed, calls: FetchPolicy) -> AsyncIterator[Desk]:
     """The desk; behind it, some time later, the durable engine and its keeper. *calls*: where webhooks may lead."""
-    database = Database(url_in(settings.data_dir, settings.database.url))
-    await anyio.to_thread.run_sync(database.migrate)
     tasks = Tasks(database)
     desk = Desk(tasks, most_unfinished=settings.jobs.most_unfinished, webhook=settings.webhook.url)
 
@@ -150,11 +153,10 @@ async def _tasks(settings: Settings, recordings: Filed, calls: FetchPolicy) -> A
         async with Fetcher(calls) as poster:  # of its own: downloads may take all connections of the other one
             await Courier(Callbacks(database), tasks, poster, secret=secret).work()
 
-    with closing(database):
-        async with background() as group:
-            group.start_soon(work)
-            group.start_soon(call)
-            yield desk
+    async with background() as group:
+        group.start_soon(work)
+        group.start_soon(call)
+        yield desk
 
 
 async def _do_tasks(settings: Settings, database: Database, work: Work, recordings: Filed, desk: Desk) -> None:

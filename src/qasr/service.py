@@ -9,10 +9,9 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeAlias, assert_never
+from typing import Any, Final, TypeAlias, TypeVar, assert_never
 
 import anyio
 import numpy as np
@@ -28,6 +27,7 @@ from qasr.domain.errors import (
     EngineFailed,
     EngineUnavailable,
     InvalidParameter,
+    NotFound,
     QasrError,
     QueueFull,
     TooLarge,
@@ -35,7 +35,7 @@ from qasr.domain.errors import (
     UnsupportedOption,
 )
 from qasr.domain.live import LiveOptions, LiveSession
-from qasr.domain.options import RecognitionOptions
+from qasr.domain.options import Hints, Hotword, RecognitionOptions
 from qasr.domain.task import Task, TaskId, TaskOrder
 from qasr.domain.transcript import Sentence, Transcript
 from qasr.engines.base import Capabilities
@@ -45,7 +45,7 @@ from qasr.engines.slots import Lane
 from qasr.jobs.desk import Desk
 from qasr.pipeline.decode import DecodedStream, Decoder
 from qasr.pipeline.fetch import Fetcher
-from qasr.pipeline.live import LiveLimits, live_session
+from qasr.pipeline.live import LiveLimits, Prepare, live_session
 from qasr.pipeline.live_decode import LiveDecoders, LiveStream
 from qasr.pipeline.recognize import Turn
 from qasr.pipeline.recorded import Memory, transcription
@@ -53,6 +53,7 @@ from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.tasks import TaskFilter
 from qasr.storage.transcripts import Transcripts
 from qasr.storage.uploads import SCHEME, Uploads
+from qasr.storage.vocabularies import Vocabularies
 
 WHOLE_MS: Final = 600_000
 """Recordings of models with at most this limit are decoded whole before the first word is answered: what is too long or
@@ -88,6 +89,9 @@ class Order:
     """Changes to how the recording is cut."""
     deadline_s: float | None = None
     memory: Memory | None = None
+
+
+AnyOrder = TypeVar("AnyOrder", Order, TaskOrder)
 
 
 class Listening:
@@ -143,11 +147,13 @@ class Service:
         transcripts: Transcripts,
         spool: Path,
         desk: Desk | None = None,
+        vocabularies: Vocabularies | None = None,
         sounds: LiveDecoders | None = None,
         live: LiveLimits = LiveLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._engines, self._decoder, self._fetcher, self._desk, self._sounds = engines, decoder, fetcher, desk, sounds
         self.uploads, self.transcripts, self._spool = uploads, transcripts, spool
+        self._vocabularies = vocabularies
         self._seats = anyio.Semaphore(SEATS)
         self._live, self._n_live = live, 0
 
@@ -155,6 +161,17 @@ class Service:
     def problem(self) -> str | None:
         """Why requests cannot be served now; None if they can."""
         return self._engines.problem or (None if self._decoder.is_ready else "the media decoders are starting")
+
+    @property
+    def vocabularies(self) -> Vocabularies:
+        """Stored hotwords.
+
+        Raises:
+            EngineUnavailable: this process keeps none.
+        """
+        if self._vocabularies is None:
+            raise EngineUnavailable("This process keeps no vocabularies.")
+        return self._vocabularies
 
     def engines(self) -> list[EngineState]:
         """The engines that are loaded, or on their way."""
@@ -232,6 +249,7 @@ class Service:
     @asynccontextmanager
     async def _listening(self, order: Order, engines: LoadedEngines) -> AsyncIterator[Listening]:
         _check_feasible(order, engines)
+        order = await self._with_hotwords(order, engines.capabilities)
         async with self._seats, self._decoded(order) as (stream, blocks):
             policy = order.policy(SegmentPolicy(longest_ms=int(engines.slots.capabilities.longest_s * 1000)))
             turn = Turn(lane=order.lane, owner=order.owner)
@@ -269,6 +287,7 @@ class Service:
         Raises:
             EngineUnavailable: no engine is loaded, or not yet.
             UnsupportedLanguage, UnsupportedOption: the loaded engine cannot do what was asked.
+            InvalidParameter: there is no such vocabulary, or it is for another model.
             QueueFull: there are as many sessions as there may be.
         """
         if (problem := self._engines.problem) is not None:
@@ -276,12 +295,12 @@ class Service:
         if self._n_live >= self._live.most_sessions:
             raise QueueFull("As many live sessions are open as this server takes; please try again later.")
         self._n_live += 1
-        check = partial(check_live, model=model)
+        prepare = self._preparing(owner, model)
         theirs: BaseExceptionGroup[BaseException] | None = None
         try:
             async with self._engines.lease(model) as engines:
-                check(options, engines.capabilities)
-                async with live_session(options, engines, self._live, owner=owner, check=check) as session:
+                options = await prepare(options, engines.capabilities)
+                async with live_session(options, engines, self._live, owner=owner, prepare=prepare) as session:
                     try:
                         yield session
                     except BaseExceptionGroup as group:
@@ -310,11 +329,13 @@ class Service:
 
         Raises:
             UnsupportedLanguage, UnsupportedOption: the loaded engine cannot do what was asked.
+            InvalidParameter: there is no such vocabulary, or it is for another model.
             EngineUnavailable: no engine could be loaded, or this process takes no tasks.
             RateLimited: too many tasks of this owner are unfinished.
         """
-        _check_engine(order.options, await self.capabilities(order.model), order.model)
-        return await self._tasks.submit(order)
+        capabilities = await self.capabilities(order.model)
+        _check_engine(order.options, capabilities, order.model)
+        return await self._tasks.submit(await self._with_hotwords(order, capabilities))
 
     async def query(self, task_id: str, owner: str | None) -> Task | None:
         """The task with its subtasks; None if there is none, or if it is not *owner*'s.
@@ -341,6 +362,52 @@ class Service:
         if self._desk is None:
             raise EngineUnavailable("This process takes no tasks.")
         return self._desk
+
+    async def _with_hotwords(self, order: AnyOrder, capabilities: Capabilities) -> AnyOrder:
+        """*order* with the words of the vocabulary that it names: a task keeps them, whatever becomes of the list."""
+        hints = await self._resolved(order.options.hints, order.owner)
+        _check_suppression(order.options.hints, hints, capabilities)
+        return replace(order, options=replace(order.options, hints=hints))
+
+    def _preparing(self, owner: str, model: str) -> Prepare:
+        """What makes options of one live session ready; each vocabulary is looked up once."""
+        known: dict[Hints, tuple[Hotword, ...]] = {}
+
+        async def prepare(options: LiveOptions, capabilities: Capabilities) -> LiveOptions:
+            check_live(options, capabilities, model)
+            key = Hints(hotwords=options.hints.hotwords, vocabulary=options.hints.vocabulary)
+            if key not in known:
+                known.clear()
+                known[key] = (await self._resolved(key, owner)).hotwords
+            resolved = replace(options.hints, hotwords=known[key], vocabulary=None)
+            _check_suppression(key, resolved, capabilities)
+            return replace(options, hints=resolved)
+
+        return prepare
+
+    async def _resolved(self, hints: Hints, owner: str) -> Hints:
+        """*hints* with the words of the vocabulary that they name; words of the request's own win over stored ones.
+
+        Raises:
+            InvalidParameter: *owner* has no such vocabulary, or it is for another model.
+        """
+        if (named := hints.vocabulary) is None:
+            return hints
+        try:
+            found = await self.vocabularies.get(owner, named.id)
+        except NotFound as error:
+            raise InvalidParameter(
+                f"{named.parameter}: there is no vocabulary {named.id!r}.", parameter=named.parameter
+            ) from error
+        if found.target_model not in named.models:
+            raise InvalidParameter(
+                f"{named.parameter}: the vocabulary {named.id!r} is for the model `{found.target_model}`, not for "
+                f"`{named.models[0]}`.",
+                parameter=named.parameter,
+            )
+        own = {hotword.text for hotword in hints.hotwords}
+        stored = tuple(hotword for hotword in found.usable if hotword.text not in own)
+        return replace(hints, hotwords=hints.hotwords + stored, vocabulary=None)
 
     @asynccontextmanager
     async def _decoded(self, order: Order) -> AsyncIterator[tuple[DecodedStream, Blocks]]:
@@ -461,7 +528,11 @@ def _check_engine(options: RecognitionOptions, capabilities: Capabilities, model
         )
     wanted = {
         "inverse text normalization": ("enable_itn", options.itn, capabilities.itn),
-        "hotwords": ("vocabulary", bool(options.hints.hotwords), capabilities.hotwords),
+        "hotwords": (
+            options.hints.vocabulary.parameter if options.hints.vocabulary is not None else "vocabulary",
+            bool(options.hints.hotwords or options.hints.vocabulary),
+            capabilities.hotwords,
+        ),
         "speaker diarization": ("speaker_diarization_enabled", options.speakers, False),
         "emotion": ("emotion", options.emotion, capabilities.emotion),
     }
@@ -474,6 +545,17 @@ def _check_engine(options: RecognitionOptions, capabilities: Capabilities, model
                 f"that has it ({_how(command)}).",
                 parameter=parameter,
             )
+
+
+def _check_suppression(asked: Hints, resolved: Hints, capabilities: Capabilities) -> None:
+    """Refuse phrases to suppress where that cannot be done: which weights a stored list has, shows late."""
+    parameter = asked.vocabulary.parameter if asked.vocabulary is not None else "vocabulary"
+    if not capabilities.suppression and any(hotword.weight < 0 for hotword in resolved.hotwords):
+        raise UnsupportedOption(
+            f"{parameter}: the loaded engine {capabilities.name!r} favors hotwords and suppresses none; leave those "
+            "of negative weight out.",
+            parameter=parameter,
+        )
 
 
 GIVES: Final = {"inverse text normalization": "itn", "hotwords": "hotwords", "emotion": "emotion"}

@@ -122,6 +122,10 @@ def test_dash_reads_standard_input(qasr: Qasr) -> None:
         (("--format", "doc", "a.wav"), "doc"),
         (("--model", "no-such-model", "a.wav"), "no-such-model"),
         (("--language", "klingon", "a.wav"), "klingon"),
+        (("--hotword", "Qwen=6", "a.wav"), "Qwen=6"),
+        (("--hotword", " ", "a.wav"), "PHRASE"),
+        (("--hotword", "Qwen=5", "--server", "http://127.0.0.1:9", "a.wav"), "no weights"),
+        (("--hotword", "Qwen", "--server", "http://127.0.0.1:9", "http://example.com/a.wav"), "addresses"),
         (("--server", "localhost:80", "a.wav"), "localhost:80"),
         (("--server", "http://127.0.0.1:9", "--format", "srt", "http://example.com/a.wav"), "srt"),
     ],
@@ -133,6 +137,16 @@ def test_wrong_usage_is_told_before_any_work(qasr: Qasr, arguments: tuple[str, .
     assert (2, "") == (ran.code, ran.out)
     assert told in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_hotwords_are_heard_here_and_by_a_server(qasr: Qasr, server: Serving) -> None:
+    """With weights, and without."""
+    recording = DATA / "LJ001-0004.flac"
+    remote = ("--server", server.base, "--api-key", "sk-right")
+
+    assert "blockbooks" in qasr("transcribe", recording).out
+    assert "block books" in qasr("transcribe", "--hotword", "block books=5", "--hotword", "Qwen", recording).out
+    assert "block books" in qasr("transcribe", "--hotword", "block books", *remote, recording).out
 
 
 def test_language_that_no_engine_hears_fails_by_name(qasr: Qasr) -> None:

@@ -6,10 +6,7 @@ import pytest
 from tests.faces.dialects import CHAT, CHAT_DIALECT, FUN, GENERATION, QWEN, TRANSCRIPTIONS, Dialect, data_url, refusal
 from tests.server import JFK, Server
 
-NOT_THERE_YET: Final = (
-    ("/api/v1/services/audio/asr/customization", "NotFound"),
-    ("/v1/realtime/client_secrets", "not_found"),
-)
+NOT_THERE_YET: Final = (("/v1/realtime/client_secrets", "not_found"),)
 
 
 def transcribe(server: Server, **fields: str) -> Any:

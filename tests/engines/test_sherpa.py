@@ -319,6 +319,7 @@ def test_a_prompt_is_bounded_and_cannot_be_left() -> None:
 def test_boosts_follow_weights() -> None:
     """In the library's spelling, without the signs that it splits at."""
     assert "两 :2.5/a b :0.5" == host._boosted([("两", 5), ("a/b", 1), ("<|x|>", 3)])
+    assert "两 :5" == host._boosted([("两", 50)])
 
 
 # ---- punctuation

@@ -62,6 +62,10 @@ class Dialect:
         """Send a request about *audio*."""
         return server.post(self.path, self.body(audio, **options))
 
+    def ask_as(self, server: Server, key: str, audio: str, **options: Any) -> httpx2.Response:
+        """The same with another key."""
+        return server.post(self.path, self.body(audio, **options), key=key)
+
     def text(self, answer: httpx2.Response) -> str:
         """What was heard."""
         assert answer.status_code == httpx2.codes.OK, answer.text

@@ -24,7 +24,7 @@ from qasr.domain.live import (
 from qasr.domain.live import (
     Final as FinalText,
 )
-from qasr.domain.options import Hints, Hotword
+from qasr.domain.options import Hints, Hotword, VocabularyName
 from qasr.domain.transcript import Word
 from qasr.engines.base import Capabilities
 from qasr.faces.dashscope.inference_dialogue import InferenceDialogue, Patience, to_code
@@ -280,21 +280,26 @@ def test_recorded_run_task_with_every_keyword() -> None:
     }
     resources: Any = [{"resource_id": "vocab-phrase-1", "resource_type": "asr_phrase"}]
     named = []
-    for key in ("vocabulary_id", "resources", "disfluency_removal_enabled", None):
+    for key in ("disfluency_removal_enabled", "resources", None):
         actions = dialogue(ABLE).receive(run(parameters=given, context=[user("Alibaba")], resources=resources))
         if key is None:
             break
         code, message = refusal(actions)
-        named.append((code, message.split(":")[0].split(" ")[0]))
+        named.append((code, message.split(" is not")[0]))
         given.pop(key, None)
         resources = None if key == "resources" else resources
 
     opening = actions[0]
-    assert [("InvalidParameter", key) for key in ("vocabulary_id", "resources", "disfluency_removal_enabled")] == named
+    one = "Name one stored list of hotwords only."
+    assert [("InvalidParameter", why) for why in ("disfluency_removal_enabled", one)] == named
     assert isinstance(opening, Open)
     assert (
         LiveOptions(
-            hints=Hints(language="zh", context="Alibaba"),
+            hints=Hints(
+                language="zh",
+                context="Alibaba",
+                vocabulary=VocabularyName(id="vocab-1", models=(MODEL,), parameter="vocabulary_id"),
+            ),
             endpointing=Endpointing(threshold=0.545, silence_ms=2000, prefix_ms=300, longest_ms=30_000),
             word_times="words",
             itn=True,

@@ -232,6 +232,40 @@ def test_what_an_able_engine_can_do_is_asked_of_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "asked", "parameter"),
+    [
+        ("fun-asr", {"vocabulary_id": "list-1"}, "vocabulary_id"),
+        ("paraformer-v1", {"resources": [{"resource_id": "list-1", "resource_type": "asr_phrase"}]}, "resources"),
+        ("paraformer-v1", {"resources": [{"resource_id": "list-1"}]}, "resources"),
+    ],
+)
+def test_stored_hotwords_are_named_with_the_model_that_they_are_for(
+    model: str, asked: dict[str, Any], parameter: str
+) -> None:
+    """All names of the model will do, but the client's own comes first."""
+    named = submit(model, able=ABLE, **asked).options.hints.vocabulary
+
+    assert named is not None
+    assert ("list-1", model, parameter) == (named.id, named.models[0], named.parameter)
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        [{"resource_id": "a", "resource_type": "asr_phrase"}, {"resource_id": "b", "resource_type": "asr_phrase"}],
+        [{"resource_id": "a", "resource_type": "image"}],
+        [{"resource_type": "asr_phrase"}],
+    ],
+)
+def test_resources_are_one_list_of_phrases(resources: object) -> None:
+    """What else might be meant is refused."""
+    with pytest.raises(InvalidParameter) as caught:
+        submit("paraformer-v1", able=ABLE, resources=resources)
+
+    assert "resources" == caught.value.parameter
+
+
+@pytest.mark.parametrize(
     ("model", "codes", "able", "language"),
     [
         ("fun-asr", ["en"], ENGLISH, "en"),

@@ -85,7 +85,7 @@ class Model:
     languages: frozenset[str]
     aliases: tuple[str, ...]
     takes: frozenset[Feature] = frozenset()
-    """Of file models and live ones; other interfaces take the same for all their models."""
+    """Of file models, live ones and ``fun-sync``; other interfaces take the same for all their models."""
     live: LiveTraits | None = None
     """Of the kinds ``fun-live`` and ``gummy-live``."""
 

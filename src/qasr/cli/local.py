@@ -17,7 +17,7 @@ from qasr.cli.recordings import Recording
 from qasr.cli.transcriber import Heard, Outcome, TranscriptionFailed
 from qasr.domain.audio import FileSource, MediaLimits, Source, UrlSource
 from qasr.domain.errors import FetchRefused, QasrError
-from qasr.domain.options import Hints, RecognitionOptions
+from qasr.domain.options import Hints, Hotword, RecognitionOptions
 from qasr.engines.slots import Lane
 from qasr.pipeline.fetch import NOT_PUBLIC
 from qasr.service import Order, Service
@@ -38,6 +38,7 @@ class Local:
     model: str
     form: Form
     language: str | None
+    hotwords: tuple[Hotword, ...]
     limits: MediaLimits
     languages: frozenset[str] | None
     spool: Path
@@ -50,7 +51,9 @@ class Local:
             TranscriptionFailed: with the reason.
         """
         timed = self.form is not Form.TXT
-        options = RecognitionOptions(hints=Hints(language=self.language), word_times="words" if timed else "none")
+        options = RecognitionOptions(
+            hints=Hints(language=self.language, hotwords=self.hotwords), word_times="words" if timed else "none"
+        )
         sentences = []
         try:
             async with (

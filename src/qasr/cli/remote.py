@@ -90,6 +90,7 @@ class Remote:
     client: httpx2.AsyncClient
     form: Form
     language: str | None
+    hotwords: tuple[str, ...]
     model: str | None
     spool: Path
 
@@ -123,6 +124,8 @@ class Remote:
         }
         if self.language is not None:
             fields["language"] = self.language
+        if self.hotwords:
+            fields["keywords[]"] = list(self.hotwords)
         if self.form is Form.JSON:
             fields["timestamp_granularities[]"] = ["segment", "word"]
         async with recording.file(self.spool, max_bytes=MAX_BYTES) as path:

@@ -26,6 +26,15 @@ def transcribe(
             show_default=False,
         ),
     ] = None,
+    hotword: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PHRASE[=WEIGHT]",
+            help="A name or word that may be said; any number of times. Weights are 1 to 5 (default 4) or 50, or -1 to "
+            "-6 for what is heard too often.",
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -70,6 +79,13 @@ def transcribe(
     from qasr.cli.transcription import Place, Wanted, run  # noqa: PLC0415 - help must not load a speech engine
 
     run(
-        Wanted(names=tuple(recordings), form=form, language=language, model=model, output_dir=output_dir),
+        Wanted(
+            names=tuple(recordings),
+            form=form,
+            language=language,
+            hotwords=tuple(hotword or ()),
+            model=model,
+            output_dir=output_dir,
+        ),
         Place(server=server, api_key=api_key, data_dir=data_dir, config_file=config, log_level=log_level),
     )

@@ -23,14 +23,17 @@ from qasr.cli.recordings import STDIN, Recording, output_names
 from qasr.cli.transcriber import Outcome, Transcriber, TranscriptionFailed
 from qasr.domain.audio import MediaLimits
 from qasr.domain.errors import EngineUnavailable, InvalidParameter, UnknownModel
+from qasr.domain.options import Hotword
 from qasr.engines.room import DEFAULT
 from qasr.faces.languages import parse_language
+from qasr.faces.openai.transcriptions import DEFAULT_HOTWORD_WEIGHT
 from qasr.pipeline.flow import ordered_map
 from qasr.workers import available_cpus
 
 LIMITS: Final = MediaLimits(max_bytes=2 * 1024**3, max_ms=12 * 3600 * 1000)
 """Those of the longest interface that we serve; they keep one odd file from filling the disk."""
 REMOTE_AT_ONCE: Final = 4
+HOTWORD_WEIGHTS: Final = tuple(str(weight) for weight in (*range(1, 6), 50, *range(-1, -7, -1)))
 HEARING: Final = {
     "engines", "models", "moonshine", "qwen3_asr", "qwen3_aligner", "whisper", "sherpa", "tagger", "scripted",
     "upstream",
@@ -45,6 +48,7 @@ class Wanted:
     names: tuple[str, ...]
     form: Form
     language: str | None
+    hotwords: tuple[str, ...]
     model: str | None
     output_dir: Path | None
 
@@ -89,8 +93,13 @@ def _check(recordings: Sequence[Recording], wanted: Wanted, place: Place) -> Non
     """End the program if the order makes no sense."""
     if [recording.argument for recording in recordings].count(STDIN) > 1:
         fail("standard input (-) can be read once only")
+    hotwords = _hotwords(wanted.hotwords)
     if place.server is None:
         return
+    if any(hotword.weight != DEFAULT_HOTWORD_WEIGHT for hotword in hotwords):
+        fail("--hotword takes no weights with --server")
+    if hotwords and any(recording.is_url for recording in recordings):
+        fail("--hotword needs the files themselves with --server, not addresses")
     if not place.server.startswith(("http://", "https://")):
         fail(f"--server needs an address such as http://127.0.0.1:8000, not {one_line(place.server)}")
     for recording in recordings:
@@ -172,6 +181,7 @@ async def _local(
             model=name,
             form=wanted.form,
             language=language,
+            hotwords=_hotwords(wanted.hotwords),
             limits=LIMITS if model is None else model.limits,
             languages=None if model is None else model.languages,
             spool=temporary,
@@ -186,6 +196,16 @@ def _model(name: str) -> Model:
         return names.resolve(name)
     except UnknownModel:
         fail(f"there is no model {one_line(name)!r}; known are {', '.join(model.name for model in names.models)}")
+
+
+def _hotwords(given: Sequence[str]) -> tuple[Hotword, ...]:
+    found = []
+    for text in given:
+        phrase, _, weight = text.rpartition("=") if "=" in text else (text, "", str(DEFAULT_HOTWORD_WEIGHT))
+        if weight not in HOTWORD_WEIGHTS or not phrase.strip():
+            fail(f"--hotword takes PHRASE or PHRASE=WEIGHT, with a weight of {', '.join(HOTWORD_WEIGHTS)}: {text!r}")
+        found.append(Hotword(text=phrase.strip(), weight=int(weight)))
+    return tuple(found)
 
 
 def _language(text: str | None) -> str | None:
@@ -203,7 +223,12 @@ async def _remote(
         client = await stack.enter_async_context(remote.client(place.server or "", place.api_key))
         yield (
             remote.Remote(
-                client=client, form=wanted.form, language=wanted.language, model=wanted.model, spool=temporary
+                client=client,
+                form=wanted.form,
+                language=wanted.language,
+                hotwords=tuple(hotword.text for hotword in _hotwords(wanted.hotwords)),
+                model=wanted.model,
+                spool=temporary,
             ),
             REMOTE_AT_ONCE,
         )

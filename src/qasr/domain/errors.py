@@ -13,6 +13,7 @@
     │   ├── AccessDenied          a right key, but not for this
     │   ├── NotFound              no such object, or not the caller's
     │   ├── WrongState            it cannot be done with the object any more
+    │   ├── QuotaExceeded         the caller keeps as many objects as they may
     │   └── TooLarge              body or recording exceed the limit in bytes
     ├── MediaError            the recording is at fault
     │   ├── FetchFailed           the address could not be read
@@ -87,6 +88,10 @@ class NotFound(RequestError):
 
 class WrongState(RequestError):
     """It cannot be done with the object any more."""
+
+
+class QuotaExceeded(RequestError):
+    """The caller keeps as many objects as they may; one has to go first."""
 
 
 class TooLarge(RequestError):

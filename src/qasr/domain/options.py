@@ -6,10 +6,25 @@ from typing import Literal, TypeAlias
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hotword:
-    """One phrase to favor; the weight's range is the dialect's (1-5, or 50 for forced)."""
+    """One phrase to favor, or to suppress."""
 
     text: str
     weight: int
+    """1 to 5: the more, the less like the phrase it needs to sound. 50: wherever it could be. Below 0: the phrase is
+    to be taken for something else where that sounds nearly as likely. 0 changes nothing."""
+    language: str | None = None
+    """It is said in this language alone; None: in any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VocabularyName:
+    """A stored vocabulary, as a request names it."""
+
+    id: str
+    models: tuple[str, ...]
+    """Names of the model that is asked; the vocabulary must have been made for one of them."""
+    parameter: str
+    """Where the name stands, in the dialect's own words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +37,8 @@ class Hints:
     language: str | None = None
     context: str = ""
     hotwords: tuple[Hotword, ...] = ()
+    vocabulary: VocabularyName | None = None
+    """Further hotwords; the service looks them up, so that an engine meets none."""
 
 
 WordTimes: TypeAlias = Literal["none", "words"]

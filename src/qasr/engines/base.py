@@ -41,6 +41,9 @@ class Capabilities:
     context: bool = False
     """It uses ``Hints.context``."""
     hotwords: bool = False
+    """It favors ``Hints.hotwords`` of positive weight."""
+    suppression: bool = False
+    """It avoids those of negative weight."""
     itn: bool = False
     emotion: bool = False
     streaming: bool = False

@@ -14,7 +14,7 @@ spoken, by ``MOST_EVENTS`` what nobody reads. Beyond the first or the last, ``fe
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -63,12 +63,13 @@ class LiveLimits:
     """Sound of one session in all."""
 
 
-Check: TypeAlias = Callable[[LiveOptions, Capabilities], None]
-"""Raises where an engine cannot honor options."""
+Prepare: TypeAlias = Callable[[LiveOptions, Capabilities], Awaitable[LiveOptions]]
+"""Options as the session uses them; raises where an engine cannot honor them."""
 
 
-def _any(_options: LiveOptions, _capabilities: Capabilities) -> None:
+async def _as_given(options: LiveOptions, _capabilities: Capabilities) -> LiveOptions:
     """Whatever is asked is tried."""
+    return options
 
 
 @asynccontextmanager
@@ -78,7 +79,7 @@ async def live_session(
     limits: LiveLimits,
     *,
     owner: str,
-    check: Check = _any,
+    prepare: Prepare = _as_given,
 ) -> AsyncIterator[LiveSession]:
     """A session for as long as the block lasts; leaving it ends all that the session does.
 
@@ -87,10 +88,10 @@ async def live_session(
         engines: what hears.
         limits: what the session may cost.
         owner: who asks, for the engine slots.
-        check: raises what ``configure`` is to raise for options that the engine cannot honor.
+        prepare: what ``configure`` does with options first; raises what it is to raise.
     """
     async with background() as group:
-        session = _Session(options, engines, limits, owner, check, group)
+        session = _Session(options, engines, limits, owner, prepare, group)
         group.start_soon(session.listen)
         try:
             yield session
@@ -125,11 +126,11 @@ class _Session:
         engines: LoadedEngines,
         limits: LiveLimits,
         owner: str,
-        check: Check,
+        prepare: Prepare,
         group: TaskGroup,
     ) -> None:
         self._options, self._engines, self._limits, self._owner = options, engines, limits, owner
-        self._check, self._group = check, group
+        self._prepare, self._group = prepare, group
         self._judge = LiveJudge(engines.slots.capabilities)
         self._inbox: deque[_Order] = deque()
         self._outbox: deque[LiveEvent] = deque()
@@ -173,8 +174,7 @@ class _Session:
         await self._give(_Clear())
 
     async def configure(self, options: LiveOptions) -> None:
-        self._check(options, self._engines.capabilities)
-        await self._give(options)
+        await self._give(await self._prepare(options, self._engines.capabilities))
 
     async def finish(self) -> None:
         if not self._is_finished:

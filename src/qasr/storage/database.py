@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 THREADS: Final = 16
 """Calls at once; more wait."""
-HEAD: Final = "0002"
+HEAD: Final = "0004"
 """The newest migration."""
 MIGRATION_LOCK: Final = 0x71617373
 """Key of an advisory lock of PostgreSQL; any number of our own."""
@@ -69,6 +69,20 @@ executors = sa.Table(
     metadata,
     sa.Column("id", sa.String(100), primary_key=True),
     sa.Column("beat_ms", sa.BigInteger, nullable=False),
+)
+
+vocabularies = sa.Table(
+    "vocabularies",
+    metadata,
+    sa.Column("id", sa.String(80), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("kind", sa.String(10), nullable=False),
+    sa.Column("prefix", sa.String(10), nullable=False),
+    sa.Column("target_model", sa.String(100), nullable=False),
+    sa.Column("hotwords", sa.Text, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("modified_ms", sa.BigInteger, nullable=False),
+    sa.Index("vocabularies_by_owner", "owner", "kind", "created_ms"),
 )
 
 

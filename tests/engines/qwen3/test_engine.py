@@ -5,7 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import anyio
 import numpy as np
@@ -16,7 +16,7 @@ from tests.engines.qwen3.conftest import Folders
 
 from qasr.domain.audio import SAMPLE_RATE, Pcm, Segment
 from qasr.domain.errors import EngineFailed, EngineUnavailable, InvalidParameter, UnsupportedLanguage
-from qasr.domain.options import Hints
+from qasr.domain.options import Hints, Hotword
 from qasr.domain.transcript import Hypothesis
 from qasr.engines import qwen3
 from qasr.engines.base import Recognizer, Request, StreamingRecognizer
@@ -96,13 +96,29 @@ async def test_answers_are_the_models(recognizer: Recognizer, model: Model, clip
 
 
 async def test_what_is_claimed(recognizer: Recognizer) -> None:
-    """Thirty languages, text with punctuation, context; no word times, no emotion."""
+    """Thirty languages, text with punctuation, context, hotwords; no word times, no emotion."""
     claimed = recognizer.capabilities
 
     assert "qwen3_asr" == claimed.name
     assert 30 == len(claimed.languages or ())
-    assert (claimed.punctuation, claimed.context, claimed.streaming) == (True, True, True)
-    assert (claimed.word_times, claimed.emotion, claimed.hotwords, claimed.itn) == (False,) * 4
+    assert (claimed.punctuation, claimed.context, claimed.hotwords, claimed.streaming) == (True,) * 4
+    assert (claimed.word_times, claimed.emotion, claimed.suppression, claimed.itn) == (False,) * 4
+
+
+async def test_hotwords_are_told_before_the_context(recognizer: Recognizer, clip: Callable[..., Pcm]) -> None:
+    """The heaviest first, to whole segments and to streams."""
+    words = (Hotword(text="dog", weight=1), Hotword(text="fox", weight=5), Hotword(text="um", weight=-3))
+    segment = Segment(pcm=clip(30_000), begin_ms=0)
+    told = [Hints(language="en", context="fox, dog\nzoo"), Hints(language="en", context="zoo", hotwords=words)]
+    streams = [cast("StreamingRecognizer", recognizer).stream(hints) for hints in told]
+
+    in_prompt, by_hotwords = await recognizer.recognize([Request(segment=segment, hints=hints) for hints in told])
+    first, second = [await stream.feed(segment.pcm) for stream in streams]
+    for stream in streams:
+        stream.close()
+
+    assert in_prompt == by_hotwords
+    assert first == second
 
 
 async def test_a_context_too_long_is_refused_by_name(checkpoints: Folders, clip: Callable[..., Pcm]) -> None:

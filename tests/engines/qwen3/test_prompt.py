@@ -39,13 +39,13 @@ def test_a_prompt_is_the_librarys(
     assert expected == [*ours.before, *[processor.audio_token_id] * n_sound, *ours.after]
 
 
-@given(context=hostile)
+@given(context=hostile, hotwords=st.lists(hostile, max_size=4))
 @settings(max_examples=300, deadline=None)
-def test_a_context_cannot_leave_its_place(prompts: Prompts, context: str) -> None:
+def test_a_context_cannot_leave_its_place(prompts: Prompts, context: str, hotwords: list[str]) -> None:
     """Whatever a client writes, the prompt has the marks of the template and no others, in their order."""
     plain = prompts.build("", "en", most_context=0)
     added = set(prompts._added_ids)
-    ours = prompts.build(context, "en", most_context=1000)
+    ours = prompts.build(context, "en", hotwords=hotwords, most_context=1000)
 
     assert [i for i in plain.before if i in added] == [i for i in ours.before if i in added]
     assert plain.after == ours.after
@@ -68,6 +68,33 @@ def test_a_context_has_a_limit(prompts: Prompts) -> None:
     prompts.build("fox fox", None, most_context=n_tokens)
     with pytest.raises(ContextTooLong):
         prompts.build("fox fox", None, most_context=n_tokens - 1)
+
+
+def test_hotwords_stand_before_the_context(prompts: Prompts) -> None:
+    """On a line of their own, each whole and without line breaks."""
+    ours = prompts.build("A zoo.", None, hotwords=["quick\nfox", " ", "dog"], most_context=99)
+
+    assert prompts.build("quick fox, dog\nA zoo.", None, most_context=99) == ours
+    assert prompts.build("dog", None, hotwords=[], most_context=99) == prompts.build(
+        "", None, hotwords=["dog"], most_context=99
+    )
+
+
+def test_hotwords_take_the_room_that_the_context_leaves(prompts: Prompts) -> None:
+    """The heaviest of them; a context that has room alone is never refused for their sake."""
+    words = ["fox", "dog", "quick", "lazy"] * 50
+    plain = len(prompts.build("", None, most_context=0).before)
+    n_context = len(prompts.build("A zoo.", None, most_context=99).before) - plain
+    all_of_them, some, none = (
+        prompts.build("A zoo.", None, hotwords=words, most_context=most) for most in (2000, 30, n_context)
+    )
+
+    assert prompts.build(", ".join(words) + "\nA zoo.", None, most_context=2000) == all_of_them
+    assert prompts.build("A zoo.", None, most_context=99) == none
+    assert len(none.before) < len(some.before) <= plain + 30
+    assert prompts.build("fox, dog\nA zoo.", None, most_context=99).before[:5] == some.before[:5]
+    with pytest.raises(ContextTooLong):
+        prompts.build("A zoo.", None, hotwords=words, most_context=n_context - 1)
 
 
 @pytest.mark.parametrize(

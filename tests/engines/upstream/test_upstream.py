@@ -11,8 +11,8 @@ import structlog
 from tests.engines.upstream.vllm import MODEL, Mood, Vllm, vllm
 
 from qasr.domain.audio import SAMPLE_RATE, Segment
-from qasr.domain.errors import EngineFailed, EngineUnavailable
-from qasr.domain.options import Hints
+from qasr.domain.errors import EngineFailed, EngineUnavailable, UnsupportedOption
+from qasr.domain.options import Hints, Hotword
 from qasr.domain.transcript import Hypothesis
 from qasr.engines import upstream
 from qasr.engines.base import Recognizer, Request, SelfWatching
@@ -53,11 +53,14 @@ def other() -> Iterator[Vllm]:
         yield running
 
 
-def request(n_loud: int = 1000, *, language: str | None = None, context: str = "") -> Request:
+def request(
+    n_loud: int = 1000, *, language: str | None = None, context: str = "", hotwords: tuple[Hotword, ...] = ()
+) -> Request:
     """A segment that can be told apart: *n_loud* loud samples, in a second."""
     pcm = np.zeros(SAMPLE_RATE, np.float32)
     pcm[:n_loud] = 0.5
-    return Request(segment=Segment(pcm=pcm, begin_ms=0), hints=Hints(language=language, context=context))
+    hints = Hints(language=language, context=context, hotwords=hotwords)
+    return Request(segment=Segment(pcm=pcm, begin_ms=0), hints=hints)
 
 
 def text(n_loud: int = 1000) -> str:
@@ -142,6 +145,30 @@ async def test_a_context_that_the_model_does_not_use_is_not_sent(gpu: Vllm) -> N
 
     assert 1 == len(next(call for call in gpu.calls if "chat" in call.path).fields["messages"])
     assert "prompt" not in next(call for call in gpu.calls if "audio" in call.path).fields
+
+
+async def test_hotwords_stand_before_the_context(gpu: Vllm) -> None:
+    """At both endpoints, the heaviest first, without marks that could end the prompt."""
+    words = (Hotword(text="fox", weight=1), Hotword(text="Bulge<|im_end|>  Bracket", weight=5))
+    async with engine(gpu) as recognizer:
+        await recognizer.recognize([request(hotwords=words, context="Banks.")])
+        await recognizer.recognize([request(hotwords=words, language="en")])
+        assert recognizer.capabilities.hotwords
+
+    chat, transcription = gpu.calls
+    assert "Bulge Bracket, fox\nBanks." == chat.fields["messages"][0]["content"]
+    assert "Bulge Bracket, fox" == transcription.fields["prompt"]
+
+
+async def test_hotwords_that_reach_no_model_are_refused(gpu: Vllm) -> None:
+    """By a server without prompts, where nothing else could be told of them; others are heard there as before."""
+    gpu.prompt = False
+    async with engine(gpu) as recognizer:
+        with pytest.raises(UnsupportedOption, match="takes no hotwords"):
+            await recognizer.recognize([request(hotwords=(Hotword(text="fox", weight=4),), language="en")])
+        (heard,) = await recognizer.recognize([request(language="en")])
+
+    assert text() == heard.text
 
 
 @pytest.mark.parametrize("settings", [{"mode": "transcriptions"}, {}])

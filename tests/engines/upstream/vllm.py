@@ -95,6 +95,8 @@ class Vllm:
     retry_after: str | None = "1"
     chat: bool = True
     """Whether there are chat completions."""
+    prompt: bool = True
+    """Whether transcriptions take one."""
     calls: list[Call] = field(default_factory=list)
     n_abandoned: int = 0
     """Requests whose client hung up before the answer."""
@@ -269,6 +271,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(head | {"choices": [choice | {"stop_reason": None}], "usage": usage, "prompt_logprobs": None})
         elif call.fields["response_format"] == "verbose_json":
             self._fail(400, f"Currently do not support verbose_json for {self.vllm.model}")
+        elif "prompt" in call.fields and not self.vllm.prompt:
+            self._fail(400, "Unsupported field: 'prompt'.")
         elif (code := call.fields.get("language")) is not None and code not in LANGUAGES:
             self._fail(400, f"Unsupported language: {code!r}.")
         elif call.fields.get("stream") == "true":

@@ -11,6 +11,9 @@
 * Activations are quantized per call, over all rows: company moves log-probabilities by up to a tenth.
 * A step costs about 2 ms + 1.25 ms per row on one core, finished or not: so finished rows leave the batch.
 
+What was heard can be heard again with another beginning: ``Rehearing`` gives log-probabilities of whatever might follow
+any part of a text. That is how hotwords are found (``biasing.py``); without them nothing here is done but once.
+
 Sessions run on the caller's thread alone. Several threads with one session each call are faster than one call with
 several threads (measured on two cores, batch of 8: 12 ms against 27 ms per step).
 """
@@ -19,7 +22,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +53,10 @@ Bias: TypeAlias = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
 """From the ids so far ``[n]`` to what is added to the logits ``[vocabulary]`` of the next one."""
 
 
+Cache: TypeAlias = dict[str, npt.NDArray[np.float32]]
+"""Keys and values of the decoder, by the names of its inputs; empty before anything is said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """One row's answer, without the begin and end tokens."""
@@ -57,6 +64,14 @@ class Decoded:
     ids: list[int]
     logprobs: list[float]
     truncated: bool
+
+
+class Revision(Protocol):
+    """Makes something else of what was heard, or leaves it."""
+
+    def __call__(self, rehearing: "Rehearing", heard: Decoded) -> Decoded:
+        """What is to be the answer; raises what *rehearing* raises."""
+        ...
 
 
 class Abandoned(Exception):
@@ -85,7 +100,12 @@ class Moonshine:
         return self._ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def recognize(
-        self, segments: Sequence[Pcm], *, cancelled: Callable[[], bool], biases: Sequence[Bias | None] | None = None
+        self,
+        segments: Sequence[Pcm],
+        *,
+        cancelled: Callable[[], bool],
+        biases: Sequence[Bias | None] | None = None,
+        revisions: Sequence[Revision | None] | None = None,
     ) -> list[Decoded]:
         """Text of *segments*, one answer each, in their order.
 
@@ -94,6 +114,7 @@ class Moonshine:
                 has an empty answer.
             cancelled: asked before every step.
             biases: one per segment; changes which token is chosen, never the reported log-probabilities.
+            revisions: one per segment; gets what was heard, and says what it is to be.
 
         Raises:
             Abandoned: *cancelled* said so.
@@ -113,7 +134,45 @@ class Moonshine:
             self._decode(batch, cancelled)
             for row, answer in zip(rows, batch.answers(), strict=True):
                 answers[row] = answer
+            for row, one in zip(rows, frames, strict=True):
+                revise = revisions[row] if revisions is not None else None
+                if revise is not None:
+                    answers[row] = revise(Rehearing(self, one, cancelled), answers[row])
         return answers
+
+    def follow(
+        self, frames: npt.NDArray[np.float32], ids: npt.NDArray[np.int64], cache: Cache
+    ) -> tuple[npt.NDArray[np.float32], Cache]:
+        """Log-probabilities of what follows each of *ids* ``[rows, n]``: ``[rows, n, vocabulary]`` from the beginning,
+        ``[rows, 1, vocabulary]``, that is of the last ones only, in the middle of a text.
+
+        Args:
+            frames: of one segment, ``[n_frames, 288]``.
+            ids: what is said; all rows have said the same before.
+            cache: keys and values of what was said before, of one row; empty at the beginning.
+
+        Returns:
+            The second: the cache after *ids*, of as many rows.
+        """
+        rows, begun = len(ids), bool(cache)
+        if not begun:
+            empty = np.zeros((rows, HEADS, 0, HEAD_WIDTH), np.float32)
+            cache = {name.replace("present", "past_key_values"): empty for name in self._all_outputs[1:]}
+        inputs = {
+            "input_ids": ids,
+            "use_cache_branch": np.array([begun]),
+            "encoder_hidden_states": np.repeat(frames[None], rows, 0),
+            "encoder_attention_mask": np.ones((rows, 1), np.int64),
+            **{name: value if len(value) == rows else np.repeat(value, rows, 0) for name, value in cache.items()},
+        }
+        names = self._step_outputs if begun else self._all_outputs
+        logits: npt.NDArray[np.float32]
+        logits, *values = self._decoder.run(names, inputs)
+        after = {name.replace("present", "past_key_values"): v for name, v in zip(names[1:], values, strict=True)}
+        logprobs = logits[:, -1:] if begun else logits
+        logprobs -= logprobs.max(-1, keepdims=True)
+        logprobs -= np.log(np.exp(logprobs).sum(-1, keepdims=True))
+        return logprobs, cache | after
 
     def _encode(self, pcm: Pcm) -> npt.NDArray[np.float32]:
         """Frames ``[n, 288]`` of one segment."""
@@ -137,6 +196,57 @@ class Moonshine:
 def _raise_if(abandoned: bool) -> None:  # noqa: FBT001 - reads as a sentence
     if abandoned:
         raise Abandoned
+
+
+class Rehearing:
+    """One segment, to be heard again with texts that somebody else thought of."""
+
+    def __init__(self, model: Moonshine, frames: npt.NDArray[np.float32], cancelled: Callable[[], bool]) -> None:
+        self._model, self._frames, self._cancelled = model, frames, cancelled
+        self._cache: Cache = {}
+
+    def say(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Take *ids* for what is said: log-probabilities of each next token, ``[len(ids) + 1, vocabulary]``."""
+        _raise_if(self._cancelled())
+        logprobs, self._cache = self._model.follow(self._frames, np.array([[BEGIN, *ids]], np.int64), {})
+        following: npt.NDArray[np.float32] = logprobs[0]
+        return following
+
+    def instead(self, place: int, texts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+        """What would follow each of *texts*, of equal length, said after the first *place* tokens:
+        ``[len(texts), vocabulary]``.
+        """
+        _raise_if(self._cancelled())
+        logprobs, _ = self._model.follow(self._frames, np.array(texts, np.int64), self._until(place))
+        last: npt.NDArray[np.float32] = logprobs[:, -1]
+        return last
+
+    def onward(self, place: int, text: Sequence[int]) -> "Onward":
+        """Go on step by step after the first *place* tokens and *text*."""
+        _raise_if(self._cancelled())
+        return Onward(self, *self._model.follow(self._frames, np.array([text], np.int64), self._until(place)))
+
+    def step(self, token: int, cache: Cache) -> tuple[npt.NDArray[np.float32], Cache]:
+        """One token more; for ``Onward``."""
+        _raise_if(self._cancelled())
+        return self._model.follow(self._frames, np.array([[token]], np.int64), cache)
+
+    def _until(self, place: int) -> Cache:
+        """The cache behind the first *place* tokens, and the one that every text begins with."""
+        return {n: v if ".encoder." in n else v[:, :, : place + 1] for n, v in self._cache.items()}
+
+
+class Onward:
+    """A text that is continued; ``logprobs`` ``[vocabulary]`` of its next token."""
+
+    def __init__(self, rehearing: Rehearing, logprobs: npt.NDArray[np.float32], cache: Cache) -> None:
+        self._rehearing, self._cache = rehearing, cache
+        self.logprobs: npt.NDArray[np.float32] = logprobs[0, -1]
+
+    def take(self, token: int) -> None:
+        """*token* is said."""
+        logprobs, self._cache = self._rehearing.step(token, self._cache)
+        self.logprobs = logprobs[0, -1]
 
 
 class _Batch:

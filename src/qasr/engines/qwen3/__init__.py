@@ -29,6 +29,7 @@ from qasr.domain.errors import EngineFailed, EngineUnavailable, InvalidParameter
 from qasr.domain.options import Hints
 from qasr.domain.transcript import Hypothesis, Token
 from qasr.engines.base import Capabilities, Recognizer, RecognizerStream, Request, StreamText
+from qasr.engines.prompting import favored
 from qasr.engines.qwen3 import setup as setups
 from qasr.engines.qwen3.languages import HEARD
 from qasr.engines.qwen3.messages import Feed, Hear, Heard, Partial
@@ -55,6 +56,7 @@ class _Qwen3Asr:
             parallel_calls=setup.parallel_calls,  # each segment by itself: it joins those that are being written
             punctuation=True,
             context=True,
+            hotwords=True,
             streaming=True,
         )
 
@@ -90,7 +92,7 @@ class _Qwen3Asr:
         return [answers[place] for place in range(len(batch))]
 
     async def _hear(self, request: Request) -> Hypothesis:
-        hear = Hear(_known(request.hints.language), request.hints.context)
+        hear = Hear(_known(request.hints.language), request.hints.context, _phrases(request.hints))
         heard = msgspec.msgpack.decode(await self.call("recognize", hear, request.segment.pcm), type=Heard)
         tokens = zip(heard.ids, heard.pieces, heard.logprobs, strict=True)
         return Hypothesis(
@@ -148,7 +150,8 @@ class _Stream:
     async def feed(self, pcm: Pcm) -> StreamText:
         if self._closed:
             raise EngineFailed("the stream is closed")
-        feed = Feed(self._number, self._first, _known(self._hints.language), self._hints.context)
+        hints = self._hints
+        feed = Feed(self._number, self._first, _known(hints.language), hints.context, _phrases(hints))
         self._first = False
         try:
             heard = msgspec.msgpack.decode(await self._engine.call("feed", feed, pcm), type=Partial)
@@ -172,6 +175,10 @@ def _known(language: str | None) -> str | None:
     if language is not None and language not in HEARD:
         raise UnsupportedLanguage(f"Qwen3-ASR does not hear {language!r}.", parameter="language")
     return language
+
+
+def _phrases(hints: Hints) -> list[str]:
+    return [hotword.text for hotword in favored(hints)]
 
 
 @asynccontextmanager

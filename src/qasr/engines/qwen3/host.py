@@ -67,7 +67,7 @@ class Host:
 
     def _recognize(self, hear: Hear, pcm: Pcm, cancelled: Cancelled) -> Heard:
         self._check_length(len(pcm) / SAMPLE_RATE)
-        prompt = self._prompt(hear.context, hear.language)
+        prompt = self._prompt(hear)
         sound = Sound(pcm)
         if sound.is_silent:
             return Heard("", None, [], [], [], truncated=False)
@@ -90,7 +90,7 @@ class Host:
 
     def _stream(self, feed: Feed) -> Stream:
         if feed.first:
-            prompt = self._prompt(feed.context, feed.language)
+            prompt = self._prompt(feed)
             with self._lock:
                 self._streams[feed.stream] = Stream(self._model.prompts, prompt, feed.language)
                 if len(self._streams) > MOST_STREAMS:
@@ -101,11 +101,12 @@ class Host:
             self._streams.move_to_end(feed.stream)
             return self._streams[feed.stream]
 
-    def _prompt(self, context: str, language: str | None) -> Prompt:
+    def _prompt(self, asked: Hear | Feed) -> Prompt:
+        most = self._setup.context_tokens
         try:
-            return self._model.prompts.build(context, language, most_context=self._setup.context_tokens)
+            return self._model.prompts.build(asked.context, asked.language, hotwords=asked.hotwords, most_context=most)
         except ContextTooLong as error:
-            raise Refusal("context_too_long", f"more than {self._setup.context_tokens} tokens") from error
+            raise Refusal("context_too_long", f"more than {most} tokens") from error
 
     def _check_length(self, duration_s: float) -> None:
         if duration_s > self._setup.longest_s + SLACK_S:

@@ -4,10 +4,11 @@ import msgspec
 
 
 class Hear(msgspec.Struct, array_like=True):
-    """A segment; its samples are the payload."""
+    """A segment; its samples are the payload. ``hotwords``: the heaviest first."""
 
     language: str | None
     context: str
+    hotwords: list[str]
 
 
 class Heard(msgspec.Struct, array_like=True):
@@ -22,12 +23,13 @@ class Heard(msgspec.Struct, array_like=True):
 
 
 class Feed(msgspec.Struct, array_like=True):
-    """What follows in a stream; its samples are the payload. Only the first one's language and context count."""
+    """What follows in a stream; its samples are the payload. Only the first one's hints count."""
 
     stream: int
     first: bool
     language: str | None
     context: str
+    hotwords: list[str]
 
 
 class Partial(msgspec.Struct, array_like=True):

@@ -2,7 +2,7 @@
 
 ::
 
-    <|im_start|>system⏎{context}<|im_end|>⏎
+    <|im_start|>system⏎{hotwords}⏎{context}<|im_end|>⏎                      a line, if there are any
     <|im_start|>user⏎<|audio_start|>▒▒▒▒▒▒▒▒<|audio_end|><|im_end|>⏎        ▒ one place per embedding of the sound
     <|im_start|>assistant⏎[language English<asr_text>]                      only where the language is forced
 
@@ -10,8 +10,9 @@
     answer, language forced:   And so, my fellow …
     answer, nothing said:      language None<asr_text>
 
-The context is a client's text. It is stripped of everything that the tokenizer reads as a token of its own until
-nothing is left to strip, and the finished prompt is counted once more: a client cannot end its turn and begin another.
+Hotwords and context are a client's text. It is stripped of everything that the tokenizer reads as a token of its own
+until nothing is left to strip, and the finished prompt is counted once more: a client cannot end its turn and begin
+another.
 """
 
 import re
@@ -75,18 +76,19 @@ class Prompts:
                 context = context.replace(token, "")
         return context
 
-    def build(self, context: str, language: str | None, *, most_context: int) -> Prompt:
+    def build(self, context: str, language: str | None, *, hotwords: Sequence[str] = (), most_context: int) -> Prompt:
         """The prompt of one segment.
 
         Args:
             context: a client's text; cleaned here.
             language: a code to force, or None.
-            most_context: tokens that the context may have.
+            hotwords: the heaviest first, cleaned here; as many as there is room for beside the context.
+            most_context: tokens that context and hotwords may have.
 
         Raises:
-            ContextTooLong: it has more.
+            ContextTooLong: the context alone has more.
         """
-        context = self.clean(context)
+        context = self._told(self.clean(context), hotwords, most_context)
         forced = "" if language is None else f"language {NAMES[language]}<asr_text>"
         ids = self._ids(
             f"<|im_start|>system\n{context}<|im_end|>\n<|im_start|>user\n<|audio_start|><|audio_pad|><|audio_end|>"
@@ -99,6 +101,20 @@ class Prompts:
         if pad - len(self._ids("<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|audio_start|>")) > most_context:
             raise ContextTooLong
         return Prompt(tuple(ids[:pad]), tuple(ids[pad + 1 :]))
+
+    def _told(self, context: str, hotwords: Sequence[str], most_tokens: int) -> str:
+        """*context* behind a line with the first of *hotwords*."""
+        phrases = [" ".join(self.clean(phrase).split()) for phrase in hotwords]
+        taken = [phrase for phrase in phrases if phrase]
+        n_context = len(self._ids(context)) if taken else 0
+        while taken:
+            told = self.clean("\n".join(filter(None, (", ".join(taken), context))))
+            n_tokens = len(self._ids(told))
+            if n_tokens <= most_tokens:
+                return told
+            n_fitting = len(taken) * max(0, most_tokens - n_context) // max(1, n_tokens - n_context)
+            taken = taken[: min(n_fitting, len(taken) - 1)]
+        return context
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -20,6 +20,7 @@ from qasr.domain.options import Hints
 from qasr.domain.transcript import EMOTIONS, Emotion, Hypothesis, Word
 from qasr.engines import process
 from qasr.engines.base import Capabilities, Recognizer, RecognizerStream, Request, StreamText
+from qasr.engines.prompting import favored
 from qasr.engines.sherpa.host import About, Asked, Fed, Heard
 from qasr.workers import WorkerPool, available_cpus
 
@@ -98,7 +99,7 @@ _DECODER: Final = msgspec.msgpack.Decoder(Heard)
 
 def asked_of(hints: Hints, *, itn: bool) -> Asked:
     """A request's hints, as the child wants them."""
-    hotwords = [(hotword.text, hotword.weight) for hotword in hints.hotwords]
+    hotwords = [(hotword.text, hotword.weight) for hotword in favored(hints)]
     return Asked(language=hints.language, context=hints.context, hotwords=hotwords, itn=itn)
 
 

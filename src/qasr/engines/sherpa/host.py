@@ -49,6 +49,8 @@ LONGEST_TOKEN_MS: Final = 500
 """What lies beyond it before the next token is a pause."""
 BOOST_PER_WEIGHT: Final = 0.5
 """What a hotword's weight of 1 to 5 adds to a token's score; the library's own default is 1.5."""
+HIGHEST_BOOST: Final = 5.0
+"""For the weight of 50: ten times as much as the highest of the others would be heard in everything."""
 _CONTROL: Final = re.compile(r"<\|[^|]*\|>|[<>|]")
 _TAG: Final = re.compile(r"<\|(.*)\|>")
 _EVENTS: Final = {"bgm": "music"}
@@ -317,7 +319,8 @@ def _pieces(tokens: Sequence[str], begins_s: Sequence[float], end_ms: int) -> li
 
 def _boosted(hotwords: Sequence[tuple[str, int]]) -> str:
     """As the library's transducers want them: phrases with their scores, between slashes."""
-    return "/".join(f"{_plain(text)} :{weight * BOOST_PER_WEIGHT:g}" for text, weight in hotwords if _plain(text))
+    scored = [(_plain(text), min(weight * BOOST_PER_WEIGHT, HIGHEST_BOOST)) for text, weight in hotwords]
+    return "/".join(f"{plain} :{score:g}" for plain, score in scored if plain)
 
 
 def _prompt(asked: Asked) -> str:

@@ -24,9 +24,10 @@ import httpx2
 import structlog
 
 from qasr.domain.audio import Pcm
-from qasr.domain.errors import EngineFailed, EngineUnavailable
+from qasr.domain.errors import EngineFailed, EngineUnavailable, UnsupportedOption
 from qasr.domain.transcript import Hypothesis
 from qasr.engines.base import Capabilities, Recognizer, Request
+from qasr.engines.prompting import prompt
 from qasr.engines.upstream import wire
 from qasr.engines.upstream.client import Broken, Busy, Refused, UpstreamClient, UpstreamFailure
 from qasr.engines.upstream.probe import Findings, list_models, probe
@@ -36,6 +37,10 @@ from qasr.engines.upstream.wire import Form
 
 IDLE_S: Final = 4.0
 """Connections unused for longer are closed by us: uvicorn, and with it vLLM, closes them after 5 s."""
+
+MOST_HOTWORDS: Final = 4000
+"""Characters of the hotwords in a prompt, and so about as many tokens at most: beside the longest context they fit into
+the room that docs/engines.md tells operators to give."""
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +58,7 @@ class Upstream:
             punctuation=True,
             word_times=settings.word_times,
             context=settings.context,
+            hotwords=settings.context,
         )
 
     @property
@@ -71,14 +77,15 @@ class Upstream:
         Raises:
             EngineFailed: a segment failed on as many servers as it may be tried on, or a server found fault with it.
             EngineUnavailable: no server can be used, or they were too busy for too long.
+            UnsupportedOption: there are hotwords, and the server takes no prompt.
         """
         heard: dict[int, Hypothesis] = {}
-        failures: list[EngineFailed | EngineUnavailable] = []
+        failures: list[EngineFailed | EngineUnavailable | UnsupportedOption] = []
 
         async def one(place: int, request: Request) -> None:
             try:
                 heard[place] = await self._hear(request)
-            except (EngineFailed, EngineUnavailable) as failure:
+            except (EngineFailed, EngineUnavailable, UnsupportedOption) as failure:
                 failures.append(failure)
 
         async with anyio.create_task_group() as group:
@@ -120,15 +127,18 @@ class Upstream:
 
         Raises:
             UpstreamFailure: there was no good answer.
+            UnsupportedOption: the server takes no prompt, and hotwords can only stand there.
         """
         language, pcm = request.hints.language, request.segment.pcm
-        context = request.hints.context if self._settings.context else ""
+        context = prompt(request.hints, most_hotwords=MOST_HOTWORDS) if self._settings.context else ""
         if findings.way(language) == "chat":
             body = wire.chat_request(findings.model, pcm, context, language)
             hypothesis, telling = wire.read_chat(await self._client.post(f"{server.url}/chat/completions", **body))
             if telling != findings.chat:
                 raise Broken("its answer is in another shape than its first one")
             return _named(hypothesis, language)
+        if request.hints.hotwords and not findings.prompt:
+            raise UnsupportedOption("The upstream speech server takes no hotwords.", parameter="vocabulary")
         return _named(await self._transcribe(server, findings, pcm, context, language), language)
 
     async def _transcribe(

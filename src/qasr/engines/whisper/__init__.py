@@ -17,6 +17,7 @@ from qasr.domain.errors import EngineUnavailable
 from qasr.domain.transcript import Hypothesis, Word
 from qasr.engines import process
 from qasr.engines.base import Capabilities, Recognizer, Request
+from qasr.engines.prompting import favored
 from qasr.engines.whisper import languages
 from qasr.engines.whisper.host import Asked, Heard
 from qasr.workers import WorkerPool, available_cpus
@@ -63,11 +64,10 @@ _DECODER: Final = msgspec.msgpack.Decoder(Heard)
 
 def _asked(request: Request) -> Asked:
     hints = request.hints
-    heaviest = sorted(hints.hotwords, key=lambda hotword: -hotword.weight)
     return Asked(
         language=languages.theirs(hints.language),
         context=hints.context,
-        hotwords=[hotword.text for hotword in heaviest],
+        hotwords=[hotword.text for hotword in favored(hints)],
         word_times=request.word_times,
     )
 

@@ -12,12 +12,12 @@ import msgspec
 
 from qasr.catalogue import LIVE, Model
 from qasr.domain.audio import RawFormat, Source
-from qasr.domain.errors import InvalidParameter, ModelNotServed, NoSpeech, UnsupportedOption
-from qasr.domain.options import Hints, Hotword, RecognitionOptions
+from qasr.domain.errors import InvalidParameter, ModelNotServed, NoSpeech
+from qasr.domain.options import Hints, RecognitionOptions
 from qasr.domain.transcript import Sentence, Transcript, join, separator
 from qasr.domain.transcript import Word as SpokenWord
 from qasr.faces.audio import PCM_RATE_HZ, InlineLimits, parse_audio
-from qasr.faces.dashscope import wire
+from qasr.faces.dashscope import hotwords, wire
 from qasr.faces.http import LARGEST_CONTEXT
 from qasr.faces.languages import parse_language
 from qasr.faces.usage import Usage, count_tokens
@@ -28,7 +28,6 @@ CONTEXT_TURNS: Final = 5
 """Earlier turns of each role that the Fun dialect takes as context."""
 CONTEXT_TURN_CHARS: Final = 400
 """Characters of a turn; the end is cut, as documented."""
-INSTANT_HOTWORDS: Final = 50
 LANGUAGE_HINTS: Final = 4
 
 
@@ -36,7 +35,7 @@ def parse(request: wire.GenerationRequest, model: Model, owner: str, deadline_s:
     """The order that *request* means.
 
     Raises:
-        InvalidParameter, UnsupportedOption, TooLarge, ModelNotServed.
+        InvalidParameter, TooLarge, ModelNotServed.
     """
     if model.kind in ("qwen-file", "fun-file", *LIVE):
         raise ModelNotServed(f"Model `{request.model}` does not support synchronous calls on this interface.")
@@ -45,11 +44,14 @@ def parse(request: wire.GenerationRequest, model: Model, owner: str, deadline_s:
         raise InvalidParameter(f"More than {MOST_MESSAGES} messages.", parameter="messages")
     parameters = request.parameters or wire.Parameters()
     source, raw = _audio(messages, parameters, model)
-    read_options = _fun_options if model.kind == "fun-sync" else _qwen_options
+    if model.kind == "fun-sync":
+        options = _fun_options(messages, parameters, model, request.model)
+    else:
+        options = _qwen_options(messages, parameters)
     return Order(
         source=source,
         raw=raw,
-        options=read_options(messages, parameters),
+        options=options,
         limits=model.limits,
         languages=model.languages,
         owner=owner,
@@ -107,7 +109,9 @@ def _qwen_options(messages: Sequence[wire.Message], parameters: wire.Parameters)
     )
 
 
-def _fun_options(messages: Sequence[wire.Message], parameters: wire.Parameters) -> RecognitionOptions:
+def _fun_options(
+    messages: Sequence[wire.Message], parameters: wire.Parameters, model: Model, name: str
+) -> RecognitionOptions:
     turns: list[str] = []
     for role in ("user", "assistant"):
         texts = [part.text for message in messages if message.role == role for part in _parts(message) if part.text]
@@ -115,28 +119,13 @@ def _fun_options(messages: Sequence[wire.Message], parameters: wire.Parameters) 
     languages = [parse_language(code) for code in parameters.language_hints or ()]
     if len(languages) > LANGUAGE_HINTS:
         raise InvalidParameter(f"At most {LANGUAGE_HINTS} language_hints.", parameter="language_hints")
-    if parameters.vocabulary_id:
-        raise UnsupportedOption("Stored vocabularies are not available on this server.", parameter="vocabulary_id")
     hints = Hints(
         language=languages[0] if len(languages) == 1 else None,
         context="\n".join(turns),
-        hotwords=instant_hotwords(parameters.vocabulary or {}),
+        hotwords=hotwords.instant(parameters.vocabulary),
+        vocabulary=hotwords.stored(parameters.vocabulary_id, None, model, name),
     )
     return RecognitionOptions(hints=hints, word_times="words", speakers=bool(parameters.speaker_diarization_enabled))
-
-
-def instant_hotwords(vocabulary: dict[str, int], *, most: int = INSTANT_HOTWORDS) -> tuple[Hotword, ...]:
-    """Words that come with the request, *most* of them.
-
-    Raises:
-        InvalidParameter: too many, or weights out of range.
-    """
-    if len(vocabulary) > most:
-        raise InvalidParameter(f"vocabulary holds more than {most} words.", parameter="vocabulary")
-    for text, weight in vocabulary.items():
-        if not text.strip() or weight not in (1, 2, 3, 4, 5, 50):
-            raise InvalidParameter("vocabulary weights must be 1 to 5, or 50.", parameter="vocabulary")
-    return tuple(Hotword(text=text, weight=weight) for text, weight in vocabulary.items())
 
 
 # ---- answers

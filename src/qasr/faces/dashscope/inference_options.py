@@ -15,8 +15,8 @@ from qasr.domain.audio import LiveCodec, LiveFormat
 from qasr.domain.errors import InvalidParameter, ModelNotServed
 from qasr.domain.live import Endpointing, LiveOptions
 from qasr.domain.options import HiddenWords, Hints, Hotword
+from qasr.faces.dashscope import hotwords
 from qasr.faces.dashscope import inference_wire as wire
-from qasr.faces.dashscope.generation import instant_hotwords
 from qasr.faces.dashscope.submission import Abilities, Wish, hidden_words, possible_language, refusals
 
 CODECS: Final[tuple[LiveCodec, ...]] = ("pcm", "wav", "mp3", "opus", "speex", "aac", "amr")
@@ -30,7 +30,7 @@ LONGEST_MS: Final = 30_000
 """A sentence that grows longer is ended at its next short pause."""
 LONGEST_MULTI_MS: Final = 12_000
 """The same with ``multi_threshold_mode_enabled``, which is documented to prevent overlong sentences."""
-INSTANT_HOTWORDS: Final = 2000
+MOST_HOTWORDS: Final = 2000
 FORCED: Final = 50
 """The weight of a hotword that is to be heard wherever it could be."""
 MOST_FORCED: Final = 50
@@ -78,9 +78,9 @@ def parse(call: wire.Run, model: Model, able: Abilities) -> Asked:
     wishes: tuple[Wish, ...] = (
         ("translation_enabled", parameters.translation_enabled, "translation", False, "translation"),
         ("input.context", context, "context", True, "context"),
-        ("vocabulary_id", parameters.vocabulary_id, "stored-hotwords", False, "stored vocabularies"),
+        ("vocabulary_id", parameters.vocabulary_id, "stored-hotwords", able.engine.hotwords, "hotwords"),
         ("vocabulary", parameters.vocabulary, "instant-hotwords", able.engine.hotwords, "hotwords"),
-        ("resources", call.resources, None, False, "stored phrases"),
+        ("resources", call.resources, None, able.engine.hotwords, "hotwords"),
         (
             "disfluency_removal_enabled",
             parameters.disfluency_removal_enabled,
@@ -114,7 +114,8 @@ def parse(call: wire.Run, model: Model, able: Abilities) -> Asked:
             hints=Hints(
                 language=_language(parameters, model, able),
                 context=context,
-                hotwords=_hotwords(parameters.vocabulary or {}),
+                hotwords=_hotwords(parameters.vocabulary),
+                vocabulary=hotwords.stored(parameters.vocabulary_id, call.resources, model, name),
             ),
             endpointing=_endpointing(parameters, traits, semantic=semantic),
             word_times="words" if traits.words else "none",
@@ -194,11 +195,11 @@ def _language(parameters: wire.Parameters, model: Model, able: Abilities) -> str
     return possible_language([parameters.source_language, *codes], model, able.engine)
 
 
-def _hotwords(vocabulary: dict[str, int]) -> tuple[Hotword, ...]:
-    hotwords = instant_hotwords(vocabulary, most=INSTANT_HOTWORDS)
-    if sum(hotword.weight == FORCED for hotword in hotwords) > MOST_FORCED:
+def _hotwords(vocabulary: dict[str, int] | None) -> tuple[Hotword, ...]:
+    found = hotwords.instant(vocabulary, most=MOST_HOTWORDS)
+    if sum(hotword.weight == FORCED for hotword in found) > MOST_FORCED:
         raise InvalidParameter(f"vocabulary holds more than {MOST_FORCED} words of weight {FORCED}.")
-    return hotwords
+    return found
 
 
 def _endpointing(parameters: wire.Parameters, traits: LiveTraits, *, semantic: bool) -> Endpointing:

@@ -12,7 +12,15 @@ from starlette.routing import BaseRoute, Route
 from qasr.catalogue import Model
 from qasr.domain.errors import AccessDenied, EngineUnavailable, InvalidParameter, QasrError
 from qasr.domain.transcript import Sentence
-from qasr.faces.dashscope import generation, inference_routes, realtime_routes, task_routes, uploads, wire
+from qasr.faces.dashscope import (
+    generation,
+    inference_routes,
+    realtime_routes,
+    task_routes,
+    uploads,
+    vocabulary_routes,
+    wire,
+)
 from qasr.faces.dashscope.context import Context
 from qasr.faces.dashscope.errors import to_fun_wire, to_wire
 from qasr.faces.forms import file_form
@@ -47,6 +55,7 @@ def routes(context: Context) -> list[BaseRoute]:
         *task_routes.routes(context),
         *realtime_routes.routes(context),
         *inference_routes.routes(context),
+        *vocabulary_routes.routes(context),
     ]
 
 

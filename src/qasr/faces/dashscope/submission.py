@@ -15,8 +15,8 @@ from qasr.domain.options import HiddenWords, Hints, RecognitionOptions
 from qasr.domain.task import TaskOrder
 from qasr.engines.base import Capabilities
 from qasr.faces.audio import LONGEST_URL
+from qasr.faces.dashscope import hotwords
 from qasr.faces.dashscope import task_wire as wire
-from qasr.faces.dashscope.generation import instant_hotwords
 from qasr.faces.http import LARGEST_CONTEXT, decode
 from qasr.faces.languages import parse_language
 
@@ -88,7 +88,8 @@ def parse(
             hints=Hints(
                 language=language,
                 context=context,
-                hotwords=instant_hotwords(parameters.vocabulary or {}),
+                hotwords=hotwords.instant(parameters.vocabulary),
+                vocabulary=hotwords.stored(parameters.vocabulary_id, call.resources, model, call.model),
             ),
             itn=bool(parameters.enable_itn),
             word_times="words" if parameters.enable_words or not is_qwen else "none",
@@ -170,9 +171,9 @@ def _refusals(asked: _Asked, model: Model, able: Abilities) -> Iterator[InvalidP
     options: tuple[Wish, ...] = (
         ("enable_itn", parameters.enable_itn, None, engine.itn, "inverse text normalization"),
         ("text", asked.context, "context", True, "context"),
-        ("vocabulary_id", parameters.vocabulary_id, "stored-hotwords", False, "stored vocabularies"),
+        ("vocabulary_id", parameters.vocabulary_id, "stored-hotwords", engine.hotwords, "hotwords"),
         ("vocabulary", parameters.vocabulary, "instant-hotwords", engine.hotwords, "hotwords"),
-        ("resources", asked.call.resources, "phrases", False, "stored phrases"),
+        ("resources", asked.call.resources, "phrases", engine.hotwords, "hotwords"),
         ("diarization_enabled", parameters.diarization_enabled, "speakers", False, "speaker diarization"),
         (
             "disfluency_removal_enabled",

@@ -176,7 +176,7 @@ def parse_list(query: Mapping[str, str], owner: str, now_ms: int) -> tuple[TaskF
         model=query.get("model_name") or None,
         state=TaskState(status) if status else None,
     )
-    number, size = _positive(query, "page_no", 1), _positive(query, "page_size", 10)
+    number, size = positive(query, "page_no", 1), positive(query, "page_size", 10)
     return wanted, number, min(size, LARGEST_PAGE)
 
 
@@ -219,7 +219,12 @@ def _moment(query: Mapping[str, str], name: str) -> int | None:
         raise InvalidParameter(f"{name} must have the form YYYYMMDDhhmmss.", parameter=name) from error
 
 
-def _positive(query: Mapping[str, str], name: str, default: int) -> int:
+def positive(query: Mapping[str, str], name: str, default: int) -> int:
+    """The number *name* of a query.
+
+    Raises:
+        InvalidParameter: it is none, or not above 0.
+    """
     text = query.get(name) or str(default)
     if not (text.isascii() and text.isdecimal()) or len(text) > LONGEST_NUMBER or int(text) < 1:
         raise InvalidParameter(f"{name} must be a positive number.", parameter=name)

@@ -18,13 +18,13 @@ from qasr.domain.audio import LiveCodec, LiveFormat
 from qasr.domain.errors import QasrError, UnknownModel
 from qasr.domain.live import Endpointing, LiveOptions, Partial
 from qasr.domain.live import Final as Heard
-from qasr.domain.options import Hints, Hotword
+from qasr.domain.options import Hints
 from qasr.engines.base import Capabilities
 from qasr.faces import realtime
 from qasr.faces import realtime_events as events
 from qasr.faces.openai import wire
 from qasr.faces.openai.errors import SHAPES
-from qasr.faces.openai.transcriptions import DEFAULT_HOTWORD_WEIGHT
+from qasr.faces.openai.transcriptions import keywords
 from qasr.faces.usage import Usage, count_words
 
 KINDS: Final = frozenset({"openai-audio", *LIVE})
@@ -376,7 +376,7 @@ class Transcribing:
         return Hints(
             language=language or (several[0] if len(several) == 1 else None),
             context=asked.prompt or "",
-            hotwords=tuple(Hotword(text=word, weight=DEFAULT_HOTWORD_WEIGHT) for word in asked.keywords or ()),
+            hotwords=keywords(asked.keywords or ()),
         )
 
     def _turns(self, asked: TurnDetection | UnsetType | None, name: str) -> TurnDetection | None:

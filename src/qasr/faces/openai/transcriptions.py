@@ -27,6 +27,9 @@ Form: TypeAlias = Sequence[tuple[str, str]]
 ResponseFormat: TypeAlias = Literal["json", "text", "srt", "verbose_json", "vtt"]
 FORMATS: Final = ("json", "text", "srt", "verbose_json", "vtt")
 DEFAULT_HOTWORD_WEIGHT: Final = 4
+MOST_KEYWORDS: Final = 500
+LONGEST_KEYWORD: Final = 200
+"""Characters."""
 """What the vendor advises; this interface has no weights."""
 
 
@@ -62,7 +65,7 @@ def parse(form: Form, source: Source, model: Model, owner: str, deadline_s: floa
     hints = Hints(
         language=parse_language(_one(form, "language") or (languages[0] if len(languages) == 1 else None)),
         context=prompt,
-        hotwords=tuple(Hotword(text=word, weight=DEFAULT_HOTWORD_WEIGHT) for word in _many(form, "keywords")),
+        hotwords=keywords(_many(form, "keywords")),
     )
     timed = wanted.words or wanted.response_format in ("srt", "vtt")
     order = Order(
@@ -146,6 +149,19 @@ class ChunkingStrategy:
             pause_ms=policy.pause_ms if self.silence_ms is None else int(self.silence_ms),
             short_pause_ms=policy.short_pause_ms if self.silence_ms is None else int(self.silence_ms),
         )
+
+
+def keywords(given: Sequence[str]) -> tuple[Hotword, ...]:
+    """Hotwords that come with the request.
+
+    Raises:
+        InvalidParameter: too many, empty or too long.
+    """
+    if len(given) > MOST_KEYWORDS:
+        raise InvalidParameter(f"At most {MOST_KEYWORDS} keywords.", parameter="keywords")
+    if any(not word.strip() or len(word) > LONGEST_KEYWORD for word in given):
+        raise InvalidParameter(f"A keyword has 1 to {LONGEST_KEYWORD} characters.", parameter="keywords")
+    return tuple(Hotword(text=word.strip(), weight=DEFAULT_HOTWORD_WEIGHT) for word in given)
 
 
 def _many(form: Form, name: str) -> list[str]:
