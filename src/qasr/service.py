@@ -386,7 +386,7 @@ def _check_feasible(order: Order, engines: LoadedEngines) -> None:
 
 def check_live(options: LiveOptions, capabilities: Capabilities) -> None:
     """Refuse by name what the loaded engine cannot do with live speech."""
-    _check_engine(RecognitionOptions(hints=options.hints, itn=options.itn, emotion=options.emotion), capabilities)
+    _check_engine(RecognitionOptions(hints=options.hints, emotion=options.emotion), capabilities)
 
 
 def _check_engine(options: RecognitionOptions, capabilities: Capabilities) -> None:
@@ -400,7 +400,6 @@ def _check_engine(options: RecognitionOptions, capabilities: Capabilities) -> No
             parameter="language",
         )
     wanted = {
-        "inverse text normalization": ("enable_itn", options.itn, capabilities.itn),
         "hotwords": ("vocabulary", bool(options.hints.hotwords), capabilities.hotwords),
         "speaker diarization": ("speaker_diarization_enabled", options.speakers, False),
         "emotion": ("emotion", options.emotion, capabilities.emotion),

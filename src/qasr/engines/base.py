@@ -42,6 +42,7 @@ class Capabilities:
     """It uses ``Hints.context``."""
     hotwords: bool = False
     itn: bool = False
+    """It writes numbers in digits itself; what it writes is left alone. All others get ``pipeline/itn``."""
     emotion: bool = False
     streaming: bool = False
     """It is a ``StreamingRecognizer``."""

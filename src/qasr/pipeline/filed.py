@@ -33,6 +33,7 @@ from qasr.pipeline.decode import Decoder
 from qasr.pipeline.fetch import Fetcher, discard
 from qasr.pipeline.flow import ordered_map
 from qasr.pipeline.language import in_known_language
+from qasr.pipeline.normalize import written
 from qasr.pipeline.recorded import segments, sentences_of
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.objects import Objects
@@ -294,7 +295,8 @@ async def _recognized(pieces: list[Segment], asked: Asked, engines: LoadedEngine
     async def hear(segment: Segment) -> tuple[Sentence, ...]:
         request = Request(segment=segment, hints=asked.options.hints)
         hypothesis = await engines.slots.recognize(request, lane=Lane.FILE, owner=asked.owner)
-        return await sentences_of(segment, hypothesis, asked.options, engines.aligner)
+        sentences = await sentences_of(segment, hypothesis, asked.options, engines.aligner)
+        return written(sentences, engines.slots.capabilities, itn=asked.options.itn)
 
     async with ordered_map(hear, _each(pieces), ahead=len(pieces)) as heard:
         passed = in_known_language(heard, engines.slots.capabilities) if judged else heard

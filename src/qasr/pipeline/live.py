@@ -381,7 +381,7 @@ class _Session:
             self._untold.popleft()
             if first.error is None and first.options.hints.language is None:
                 first.error = self._judge.judge(first.sentences())
-            self._tell(first.final())
+            self._tell(first.final(self._engines.slots.capabilities))
         if self._untold:
             first = self._untold[0]
             if first.settle() and first.number is not None and first.options.partials:

@@ -23,6 +23,7 @@ from qasr.engines.silero_vad import Probabilities, SileroVad, VadState
 from qasr.engines.slots import Lane
 from qasr.pipeline.flow import ordered_map
 from qasr.pipeline.language import in_known_language
+from qasr.pipeline.normalize import written
 from qasr.pipeline.segment import Segmenter, SegmentPolicy
 from qasr.pipeline.words import make_words, split_sentences, split_words, spread
 
@@ -60,18 +61,19 @@ async def transcription(
     memory: Memory | None = None,
 ) -> AsyncIterator[AsyncIterator[tuple[Sentence, ...]]]:
     """Decoded audio in (blocks ``[n_channels, n_samples]``), the sentences of each segment out, in order of time."""
+    capabilities = engines.slots.capabilities
 
     async def hear(segment: Segment) -> tuple[Sentence, ...]:
         if memory is not None and (known := memory.recall(segment)) is not None:
             return known
         request = Request(segment=segment, hints=options.hints)
         hypothesis = await engines.slots.recognize(request, lane=turn.lane, owner=turn.owner)
-        sentences = await sentences_of(segment, hypothesis, options, engines.aligner)
+        heard = await sentences_of(segment, hypothesis, options, engines.aligner)
+        sentences = written(heard, capabilities, itn=options.itn)
         if memory is not None:
             memory.keep(segment, sentences)
         return sentences
 
-    capabilities = engines.slots.capabilities
     ahead = capabilities.parallel_calls * capabilities.largest_batch
     async with ordered_map(hear, segments(blocks, engines.vad, policy, options.channels), ahead=ahead) as heard:
         yield heard if options.hints.language else in_known_language(heard, capabilities)

@@ -15,10 +15,12 @@ from qasr.domain.audio import Pcm, Segment, to_ms
 from qasr.domain.errors import QasrError
 from qasr.domain.live import Failed, LiveOptions, Partial
 from qasr.domain.transcript import Sentence, Word, join
+from qasr.engines.base import Capabilities
 from qasr.engines.silero_vad import Probabilities
 from qasr.pipeline.agreement import Agreement
 from qasr.pipeline.endpoint import hysteresis
 from qasr.pipeline.guess import Guess
+from qasr.pipeline.normalize import written
 from qasr.pipeline.segment import Segmenter, SegmentPolicy
 from qasr.pipeline.words import make_words, split_words, spread
 
@@ -143,13 +145,13 @@ class Utterance:
         """All that was heard."""
         return tuple(sentence for piece in self.pieces for sentence in piece.sentences or ())
 
-    def final(self) -> live.Final | Failed:
-        """What is told last; it is complete and heard."""
+    def final(self, engine: Capabilities) -> live.Final | Failed:
+        """What is told last; it is complete and heard. Partials are what *engine* said; here numbers become digits."""
         assert self.number is not None
         assert self.end_ms is not None
         if self.error is not None:
             return Failed(utterance=self.number, error=self.error)
-        sentences = self.sentences()
+        sentences = written(self.sentences(), engine, itn=self.options.itn)
         return live.Final(
             utterance=self.number,
             begin_ms=self.begin_ms,

@@ -84,13 +84,6 @@ def parse(call: wire.Run, model: Model, able: Abilities) -> Asked:
             False,
             "disfluency removal",
         ),
-        (
-            "inverse_text_normalization_enabled",
-            parameters.inverse_text_normalization_enabled,
-            None,
-            able.engine.itn,
-            "inverse text normalization",
-        ),
         ("special_word_filter", hidden != HiddenWords(), "word-filter", True, "hidden words"),
     )
     for refusal in refusals(wishes, model, name, able.engine):
@@ -112,7 +105,7 @@ def parse(call: wire.Run, model: Model, able: Abilities) -> Asked:
             ),
             endpointing=_endpointing(parameters, traits, semantic=semantic),
             word_times="words" if traits.words else "none",
-            itn=able.engine.itn and parameters.inverse_text_normalization_enabled is not False,
+            itn=parameters.inverse_text_normalization_enabled is not False,
             partials=traits.partials if partials is None else partials,
             emotion=traits.emotion and able.engine.emotion,
         ),

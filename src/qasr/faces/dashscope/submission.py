@@ -168,7 +168,6 @@ def _refusals(asked: _Asked, model: Model, able: Abilities) -> Iterator[InvalidP
     engine, parameters, language = able.engine, asked.parameters, asked.language
     in_time = able.timed is None or (language in able.timed if language else bool(able.timed))
     options: tuple[Wish, ...] = (
-        ("enable_itn", parameters.enable_itn, None, engine.itn, "inverse text normalization"),
         ("text", asked.context, "context", True, "context"),
         ("vocabulary_id", parameters.vocabulary_id, "stored-hotwords", False, "stored vocabularies"),
         ("vocabulary", parameters.vocabulary, "instant-hotwords", engine.hotwords, "hotwords"),
