@@ -235,9 +235,19 @@ def test_recorded_defaults() -> None:
             hints=Hints(),
             endpointing=Endpointing(threshold=0.5, silence_ms=1300, prefix_ms=300, longest_ms=30_000),
             word_times="words",
+            itn=True,
         )
         == opened()
     )
+
+
+def test_numbers_stay_words_if_asked() -> None:
+    """Digits are the documented default, whatever the engine does itself."""
+    off = PCM | {"inverse_text_normalization_enabled": False}
+
+    assert not opened(parameters=off).itn
+    assert not opened(ABLE, parameters=off).itn
+    assert opened(ABLE).itn
 
 
 def test_recorded_context_while_streaming() -> None:
@@ -601,7 +611,6 @@ def test_sentence_ends() -> None:
         ({"special_word_filter": "world"}, "InvalidParameter", "special_word_filter"),
         ({"vocabulary_id": "vocab-1"}, "InvalidParameter", "vocabulary_id"),
         ({"vocabulary": {"Alibaba": 4}}, "InvalidParameter", "vocabulary is not a parameter"),
-        ({"inverse_text_normalization_enabled": True}, "InvalidParameter", "inverse_text_normalization_enabled"),
         ({"disfluency_removal_enabled": True}, "InvalidParameter", "disfluency_removal_enabled"),
         ({"translation_enabled": True}, "InvalidParameter", "translation_enabled is not a parameter"),
     ],
@@ -621,11 +630,11 @@ def test_wrong_parameter_is_refused_by_name(parameters: dict[str, object], code:
         {"diarization_enabled": True, "speaker_count": 2},
         {"timestamp_alignment_enabled": True, "audio_event_detection_enabled": True},
         {"disfluency_removal_enabled": False, "vocabulary_id": "", "translation_enabled": False},
-        {"inverse_text_normalization_enabled": False, "unheard_of": {"a": 1}},
+        {"inverse_text_normalization_enabled": True, "unheard_of": {"a": 1}},
     ],
 )
 def test_parameters_without_effect(parameters: dict[str, object]) -> None:
-    """Those of recordings, those that ask for nothing, and those that nobody knows."""
+    """Those of recordings, those that ask for nothing or the default, and those that nobody knows."""
     assert opened() == opened(parameters=PCM | parameters)
 
 

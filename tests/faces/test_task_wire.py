@@ -149,7 +149,6 @@ def test_false_asks_for_nothing(model: str) -> None:
 @pytest.mark.parametrize(
     ("model", "parameters", "named"),
     [
-        (QWEN_MODEL, {"enable_itn": True}, "enable_itn"),
         ("fun-asr", {"vocabulary_id": "vocab-x"}, "vocabulary_id"),
         ("paraformer-v2", {"diarization_enabled": True}, "diarization_enabled"),
         ("paraformer-v2", {"disfluency_removal_enabled": True}, "disfluency_removal_enabled"),
