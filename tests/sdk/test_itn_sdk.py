@@ -17,7 +17,7 @@ from dashscope.audio.asr import Recognition
 from dashscope.audio.qwen_asr import QwenTranscription
 from openai import OpenAI
 from tests.conftest import Speech
-from tests.recordings import data_url
+from tests.faces.dialects import data_url
 from tests.sdk.test_inference_sdk import write_wav
 from tests.server import JFK, LOOPBACK, SCRIPTED, Origin, Server, serving
 
@@ -37,11 +37,11 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         dashscope.base_http_api_url, dashscope.base_websocket_api_url, dashscope.api_key = before
 
 
-@pytest.mark.parametrize(("itn", "language", "said"), [(True, "zh", WRITTEN), (False, "zh", SPOKEN)])
-def test_synchronous_calls(house: Server, *, itn: bool, language: str, said: str) -> None:
+@pytest.mark.parametrize(("itn", "said"), [(True, WRITTEN), (False, SPOKEN)])
+def test_synchronous_calls(house: Server, *, itn: bool, said: str) -> None:
     """``enable_itn`` of ``asr_options``: natively, and in OpenAI's protocol."""
-    options = {"language": language, "enable_itn": itn}
-    native = MultiModalConversation.call(
+    options = {"language": "zh", "enable_itn": itn}
+    native: Any = MultiModalConversation.call(
         model="qwen3-asr-flash",
         messages=[{"role": "user", "content": [{"audio": data_url(JFK)}]}],
         asr_options=options,
@@ -60,7 +60,7 @@ def test_synchronous_calls(house: Server, *, itn: bool, language: str, said: str
 
 def test_other_languages_are_not_touched(house: Server) -> None:
     """The documents have it for Chinese and English; elsewhere it is accepted and changes nothing."""
-    answer = MultiModalConversation.call(
+    answer: Any = MultiModalConversation.call(
         model="qwen3-asr-flash",
         messages=[{"role": "user", "content": [{"audio": data_url(JFK)}]}],
         asr_options={"language": "ja", "enable_itn": True},

@@ -37,6 +37,7 @@ _FIXED: Final = re.compile(
             "三十而立|四十不惑|五十知天命|六十耳顺|三十年河[东西]|三十六计|七十二变|七十二行|三百六十行",
             "五十步笑百步|八十一难|十八般|十八罗汉|十三陵|一千零一夜|万元户",
             "二百五(?![十百千万0-9])|一二三(?![零〇一二三四五六七八九])|五五开|四五六七|九一八(?=事变)|一二[·.]?九(?=运动)",
+            "(?<=[周週期拜])[一二三四五六](?=[一二三四五六七八九十两兩]+[点點])",
             "十一(?=长假|假期|黄金周|国庆|期间)|(?<=双)十[一二]|(?<=初)[一二三四五六七八九十]",
             "(?<=[正腊臘]月)[一二三四五六七八九十]+|(?<=[红紅])十字|五月天|三月不知|五月花",
             f"[一两兩三]{_POINT}一[线線滴]|一{_POINT}(?:一{_POINT}|半{_POINT})|[两兩三四五]{_POINT}一[是、，]",
@@ -46,7 +47,7 @@ _FIXED: Final = re.compile(
 """Fixed words and idioms: what they hold is no number, or is never written as one."""
 
 _HOUR_BEFORE: Final = re.compile(
-    "(?:[上下]午|早[上晨]|[晚夜][上里间]|凌晨|清晨|中午|正午|傍晚|半夜|深夜|[今明昨后前]天|[今明昨当]晚|[今明]早|[日号號])$"
+    "(?:[上下]午|早[上晨]|[晚夜][上里间]|凌晨|清晨|中午|正午|傍晚|半夜|深夜|[今明昨后前]天|[今明昨当]晚|[今明]早|[日号號]|[点點][到至])$"
 )
 """What an hour stands behind."""
 _COUNTED: Final = (
@@ -73,14 +74,16 @@ def edits(text: str) -> Iterator[Edit]:
     """What of *text* is written in digits, in order."""
     place = 0
     while (run := _START.search(text, place)) is not None:
-        place = run.start()
-        for pattern, read in _RULES:
-            if (match := pattern.match(text, place)) is not None and (found := read(match)) is not None:
-                yield from found
-                place = match.end()
-                break
-        else:  # a 负 that is no sign
-            place += 1
+        found, place = ([], run.end()) if run["written"] else _read(text, run.start())
+        yield from found
+
+
+def _read(text: str, place: int) -> tuple[list[Edit], int]:
+    """What the first rule that knows what it reads makes of it, and where it stopped."""
+    for pattern, read in _RULES:
+        if (match := pattern.match(text, place)) is not None and (found := read(match)) is not None:
+            return found, match.end()
+    return [], place + 1  # a 负 that is no sign
 
 
 # ---- reading numerals
@@ -225,7 +228,11 @@ def _hour(match: re.Match[str]) -> list[Edit] | None:
     if hour is None or hour > 24:
         return None
     following = match.string[match.end() : match.end() + 1]
-    is_time = match["sharp"] or (_after_day(match) and following not in tuple("也都儿兒点點不没沒半"))
+    is_time = (
+        match["sharp"]
+        or match["until"] is not None
+        or (_after_day(match) and following not in tuple("也都儿兒点點不没沒半"))
+    )
     return [_at(match, "hour", str(hour))] if hour and (hour >= 10 or is_time) else []
 
 
@@ -337,7 +344,8 @@ def _is_rough(match: re.Match[str]) -> bool:
     return after in ("几", "幾") or before in ("几", "幾") or (starts_bare and before in ("数", "數"))
 
 
-_START: Final = re.compile(f"(?<![0-9{_NUMERALS}])[负負]?{_RUN}")
+_START: Final = re.compile(f"(?P<written>[0-9]{_RUN})|[负負]?{_RUN}")
+"""A run; behind a digit it belongs to what is written already (3亿, 40两)."""
 _MINUS: Final = "(?:(?<![胜勝欺抱肩担擔辜自正])(?P<minus>[负負]))?"
 _RULES: Final[tuple[_Rule, ...]] = tuple(
     (re.compile(pattern), read)
@@ -359,7 +367,7 @@ _RULES: Final[tuple[_Rule, ...]] = tuple(
             ),
             _clock,
         ),
-        (f"(?P<hour>{_RUN}){_POINT}(?:(?P<sharp>钟|鐘|整)|(?!{_RUN}))", _hour),
+        (f"(?P<hour>{_RUN}){_POINT}(?:(?P<sharp>钟|鐘|整)|(?!{_RUN}))(?P<until>(?=[到至]{_RUN}{_POINT}))?", _hour),
         (
             (
                 f"{_MINUS}(?P<whole>{_RUN}){_POINT}(?P<fraction>[零〇一二三四五六七八九]++)(?P<myriads>[万萬亿億]*+)(?!{_RUN})"

@@ -43,6 +43,7 @@ def _words(text: str) -> frozenset[str]:
 _HOURS: Final = {word: value for word, value in (UNITS | TEENS).items() if 1 <= value <= 12}
 
 
+_PARTS_OF_HOUR: Final = {"half": 30, "quarter": 15}
 _MONTHS: Final = _words("january february march april may june july august september october november december")
 _VERBS: Final = frozenset({"march", "may"})
 _BEFORE_MONTHS: Final = _words("on of since by until till in from before after this last next to through")
@@ -137,21 +138,18 @@ def _half_day(match: re.Match[str]) -> list[Edit]:
 
 
 def _past_the_hour(tokens: Tokens, place: int) -> Reading | None:
-    """*half past three*, *quarter to one*, *twenty past six*."""
-    first = tokens[place]
-    number = None if first in ("half", "quarter") else below_hundred(tokens, place)
-    end = place + 1 if number is None else number.end
-    minute = {"half": 30, "quarter": 15}.get(first) or (number.value if number and not number.is_ordinal else 0)
-    side = tokens.next(end)
-    hour = _HOURS.get(tokens.next(end + 1))
+    """*half past three*, *a quarter to one*, *twenty past six*."""
+    minute, end = _PARTS_OF_HOUR.get(tokens[place], 0), place + 1
+    if not minute and (number := below_hundred(tokens, place)) and number.value in (5, 10, 20, 25):
+        minute, end = number.value, number.end
+    side, hour = tokens.next(end), _HOURS.get(tokens.next(end + 1))
     if hour is None or is_open(tokens, end + 2):
         return None
-    if side in ("past", "after") and (
-        minute in (15, 30) if number is None else minute in (5, 10, 20, 25) and side == "past"
-    ):
-        return [tokens.over(place, end + 2, f"{hour}:{minute:02}")], end + 2
-    if side == "to" and first == "quarter":
-        return [tokens.over(place, end + 2, f"{(hour - 2) % 12 + 1}:45")], end + 2
+    begin = place - (tokens[place] == "quarter" and tokens.before(place) == "a")
+    if minute and (side == "past" or (side == "after" and minute in _PARTS_OF_HOUR.values())):
+        return [tokens.over(begin, end + 2, f"{hour}:{minute:02}")], end + 2
+    if side == "to" and tokens[place] == "quarter":
+        return [tokens.over(begin, end + 2, f"{(hour - 2) % 12 + 1}:45")], end + 2
     return None
 
 

@@ -37,6 +37,7 @@ NUMERALS: Final = frozenset(
 )
 """What a number may not be followed by at once."""
 _FINAL: Final = NUMERALS - SCALES.keys()
+_GOING_ON: Final = NUMERALS | NAUGHTS
 _STRETCHING: Final = NUMERALS | ORDINAL_UNITS.keys() | NAUGHTS | REPEATED.keys() | {"point"}
 
 _WORD: Final = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)*")
@@ -186,7 +187,7 @@ def is_open(tokens: Tokens, end: int) -> bool:
     """Whether a number goes on in a way that was not understood."""
     word = tokens.next(end)
     goes_on = word == "point" or word in NAUGHTS or word in REPEATED
-    return word in NUMERALS or (goes_on and tokens.next(end + 1) in NUMERALS)
+    return word in NUMERALS or (goes_on and tokens.next(end + 1) in _GOING_ON)
 
 
 def written(value: int) -> str:
