@@ -43,7 +43,7 @@ class Echo:
     told: list[str] = field(default_factory=list)
 
     def open(self) -> list[Action]:
-        return [sockets.Open(LiveOptions(), FORMAT), self._say("open")]
+        return [sockets.Open(LiveOptions(), FORMAT, ""), self._say("open")]
 
     def receive(self, frame: str | bytes) -> list[Action]:
         if isinstance(frame, bytes):
@@ -160,7 +160,7 @@ class House:
     keys: Keys = field(default_factory=lambda: Keys(("sk-right",)))
 
     @asynccontextmanager
-    async def live(self, options: LiveOptions, *, owner: str) -> AsyncIterator[LiveSession]:  # noqa: ARG002
+    async def live(self, options: LiveOptions, *, owner: str, model: str) -> AsyncIterator[LiveSession]:  # noqa: ARG002
         if self.n_open >= self.most:
             raise QueueFull("full")
         session = FakeSession(slow=self.slow, breaks=self.breaks)

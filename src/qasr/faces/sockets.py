@@ -58,6 +58,8 @@ class Open:
 
     options: LiveOptions
     format: LiveFormat
+    model: str
+    """Public name of the one that is asked for; empty: of none in particular."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ class Ears:
 class OpenLive(Protocol):
     """``Service.live``."""
 
-    def __call__(self, options: LiveOptions, *, owner: str) -> AbstractAsyncContextManager[LiveSession]:
+    def __call__(self, options: LiveOptions, *, owner: str, model: str) -> AbstractAsyncContextManager[LiveSession]:
         """A session for *owner*, for as long as the block lasts; raises QasrError alone."""
         ...
 
@@ -387,9 +389,9 @@ class _Conversation:
         session = self._session
         try:
             match action:
-                case Open(options=options, format=sound_format):
+                case Open(options=options, format=sound_format, model=model):
                     await self._sound.reformat(sound_format)
-                    await self._work.start(self._live, options)
+                    await self._work.start(self._live, options, model)
                 case Reformat(format=sound_format):
                     await self._sound.reformat(sound_format)
                 case _ if session is not None:  # else it broke just now, and the dialogue did not know when it asked
@@ -424,11 +426,11 @@ class _Conversation:
             case unreachable:
                 assert_never(unreachable)
 
-    async def _live(self, options: LiveOptions, *, task_status: TaskStatus[None]) -> None:
+    async def _live(self, options: LiveOptions, model: str, *, task_status: TaskStatus[None]) -> None:
         """One session, from its opening to its last event."""
         session = None
         try:
-            async with self._ears.live(options, owner=self._owner) as session:
+            async with self._ears.live(options, owner=self._owner, model=model) as session:
                 self._session = session
                 task_status.started()
                 async for event in session.events():

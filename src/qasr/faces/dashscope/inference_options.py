@@ -44,6 +44,10 @@ CONTEXT_ROUND_CHARS: Final = 400
 class Asked:
     """A task that can be begun."""
 
+    model: str
+    """Public name."""
+    engine: str
+    """What hears it."""
     format: LiveFormat
     options: LiveOptions
     traits: LiveTraits
@@ -96,6 +100,8 @@ def parse(call: wire.Run, model: Model, able: Abilities) -> Asked:
     semantic = bool(parameters.semantic_punctuation_enabled)
     partials = parameters.intermediate_result_enabled
     return Asked(
+        model=model.name,
+        engine=able.engine.name,
         format=_format(parameters, model, traits),
         options=LiveOptions(
             hints=Hints(

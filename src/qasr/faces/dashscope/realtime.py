@@ -252,7 +252,7 @@ class Qwen:
             emotion=self._engine.emotion,
         )
         realtime.check(options, self._model, self._engine, _PARAMS)
-        return realtime.Setup(options, _format(session))
+        return realtime.Setup(options, _format(session), self._model.name)
 
     def _endpointing(self, turns: TurnDetection | None) -> Endpointing | None:
         if turns is None:

@@ -46,6 +46,7 @@ def parse(request: wire.ChatRequest, model: Model, owner: str, deadline_s: float
         limits=model.limits,
         languages=model.languages,
         owner=owner,
+        model=model.name,
         deadline_s=deadline_s,
     )
 

@@ -366,7 +366,7 @@ class Transcribing:
             transcription=msgspec.structs.replace(asked, model=name),
             turn_detection=turns,
         )
-        return realtime.Setup(options, sound), shown
+        return realtime.Setup(options, sound, model.name), shown
 
     def _hints(self, asked: Transcription) -> Hints:
         """Of several languages none is favored: the engine is told one, or nothing."""
