@@ -29,7 +29,6 @@ from qasr.domain.transcript import Word
 from qasr.engines.base import Capabilities
 from qasr.faces.dashscope.inference_dialogue import InferenceDialogue, Patience, to_code
 from qasr.faces.dashscope.inference_options import CONTEXT_ROUND_CHARS
-from qasr.faces.dashscope.inference_results import bare
 from qasr.faces.dashscope.submission import Abilities
 from qasr.faces.sockets import Action, Close, Configure, Feed, Finish, Open, Send
 
@@ -37,6 +36,10 @@ ID: Final = "fe481f5dde824169aa7799d3df563f80"
 OTHER: Final = "d0eff172f30641cca78e967222d63b20"
 MODEL: Final = "fun-asr-realtime"
 PCM: Final = {"sample_rate": 16_000, "format": "pcm"}
+TOO_MANY_HIDDEN: Final = {
+    "filter_with_signed": {"word_list": ["a"] * 600},
+    "filter_with_empty": {"word_list": ["b"] * 600},
+}
 
 ENGLISH: Final = Abilities(
     engine=Capabilities(name="english", languages=frozenset({"en"}), longest_s=30), timed=frozenset({"en"})
@@ -239,6 +242,14 @@ def test_recorded_defaults() -> None:
         )
         == opened()
     )
+
+
+def test_fillers_go_if_asked() -> None:
+    """A parameter of Paraformer's, off by default."""
+    on = PCM | {"disfluency_removal_enabled": True}
+
+    assert opened(parameters=on, model="paraformer-realtime-v2").drop_fillers
+    assert not opened(model="paraformer-realtime-v2").drop_fillers
 
 
 def test_numbers_stay_words_if_asked() -> None:
@@ -482,8 +493,6 @@ def test_punctuation_can_be_left_out() -> None:
 
     assert "Hello world" == told["text"]
     assert [("Hello ", ""), ("world", "")] == [(w["text"], w["punctuation"]) for w in told["words"]]
-    assert "你好世界" == bare("你好，世界。")
-    assert "It's 3.5 o'clock he said" == bare("“It's 3.5 o'clock,” he said – .")
 
 
 def test_hidden_words_are_not_shown() -> None:
@@ -609,6 +618,17 @@ def test_sentence_ends() -> None:
         ({"sample_rate": 10**12}, "InvalidParameter", "sample_rate"),
         ({"sample_rate": "fast"}, "InvalidParameter", "$.parameters.sample_rate"),
         ({"special_word_filter": "world"}, "InvalidParameter", "special_word_filter"),
+        ({"special_word_filter": '{"filter_with_empty":["a"]}'}, "InvalidParameter", "special_word_filter"),
+        ({"special_word_filter": json.dumps(TOO_MANY_HIDDEN)}, "InvalidParameter", "special_word_filter takes 1000"),
+        ({"special_word_filter": ["a"]}, "InvalidParameter", "$.parameters.special_word_filter"),
+        ({"disfluency_removal_enabled": "yes"}, "InvalidParameter", "$.parameters.disfluency_removal_enabled"),
+        ({"max_sentence_silence": "long"}, "InvalidParameter", "$.parameters.max_sentence_silence"),
+        (
+            {"punctuation_prediction_enabled": "maybe"},
+            "InvalidParameter",
+            "$.parameters.punctuation_prediction_enabled",
+        ),
+        ({"semantic_punctuation_enabled": "no"}, "InvalidParameter", "$.parameters.semantic_punctuation_enabled"),
         ({"vocabulary_id": "vocab-1"}, "InvalidParameter", "vocabulary_id"),
         ({"vocabulary": {"Alibaba": 4}}, "InvalidParameter", "vocabulary is not a parameter"),
         ({"disfluency_removal_enabled": True}, "InvalidParameter", "disfluency_removal_enabled"),

@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.pipeline.test_itn import ANY, CASES
 
+from qasr.domain.live import Partial
 from qasr.domain.transcript import Sentence, Word
 from qasr.engines.base import Capabilities
 from qasr.pipeline.itn import normalize
-from qasr.pipeline.normalize import normalized, retimed, written
+from qasr.pipeline.normalize import drafted, written
+from qasr.pipeline.rewriting import retimed
 from qasr.pipeline.words import make_words, split_words
 
 PLAIN = Capabilities(name="plain", languages=None, longest_s=30)
@@ -23,6 +25,11 @@ def spoken(text: str, language: str | None = "en", step_ms: int = 100) -> Senten
     times = [(i * step_ms, (i + 1) * step_ms) for i in range(len(pieces))]
     words = make_words(pieces, times, estimated=False)
     return Sentence(text=text, begin_ms=0, end_ms=len(pieces) * step_ms, language=language, words=words)
+
+
+def digits(sentence: Sentence) -> Sentence:
+    (found,) = written((sentence,), PLAIN, itn=True, drop_fillers=False)
+    return found
 
 
 def timed(words: Sequence[Word]) -> list[tuple[str, str, int, int]]:
@@ -52,7 +59,7 @@ def timed(words: Sequence[Word]) -> list[tuple[str, str, int, int]]:
 )
 def test_a_number_lasts_as_long_as_its_words(sentence: Sentence, words: list[tuple[str, str, int, int]]) -> None:
     """From the first to the last of them; all other words keep their times, and all stay measured."""
-    found = normalized(sentence)
+    found = digits(sentence)
 
     assert words == timed(found.words)
     assert not any(word.estimated for word in found.words)
@@ -61,7 +68,7 @@ def test_a_number_lasts_as_long_as_its_words(sentence: Sentence, words: list[tup
 
 def test_words_that_share_their_origin_are_estimated() -> None:
     """Where the order changes, nobody measured what lies inside."""
-    (money, million) = normalized(spoken("three million dollars")).words
+    (money, million) = digits(spoken("three million dollars")).words
 
     assert ("$3", "million") == (money.text, million.text)
     assert money.estimated
@@ -83,7 +90,7 @@ def test_words_that_are_not_those_of_the_text() -> None:
 def test_words_follow_each_other(text: str, step_ms: int) -> None:
     """The words are those of the text, in order of time, within the sentence."""
     sentence = spoken(text, None, step_ms)
-    found = normalized(sentence)
+    found = digits(sentence)
 
     assert split_words(found.text) == [(word.text, word.punctuation) for word in found.words]
     for before, after in pairwise(found.words):
@@ -97,7 +104,7 @@ def test_sentences_without_numbers_are_the_same() -> None:
     """Not copied, not touched."""
     sentence = spoken("Nothing to see.")
 
-    assert sentence is normalized(sentence)
+    assert sentence is digits(sentence)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +117,61 @@ def test_sentences_without_numbers_are_the_same() -> None:
 )
 def test_who_sees_to_it(engine: Capabilities, itn: bool, text: str) -> None:
     """We do, if asked; what an engine writes that does it itself is left alone."""
-    (sentence,) = written((spoken("twenty five"),), engine, itn=itn)
+    (sentence,) = written((spoken("twenty five"),), engine, itn=itn, drop_fillers=False)
 
     assert text == sentence.text
+
+
+def test_fillers_go_before_numbers_are_read() -> None:
+    """Nobody says "twenty, um, five" and means two numbers; a sentence of fillers alone goes."""
+    found = written((spoken("Twenty um five."), spoken("Uh.")), PLAIN, itn=True, drop_fillers=True)
+
+    assert [[("25", ".", 0, 300)]] == [timed(sentence.words) for sentence in found]
+
+
+def partial_of(confirmed: str, tentative: str = "", language: str | None = "en") -> Partial:
+    words = spoken(confirmed + tentative, language).words
+    return Partial(utterance=1, begin_ms=0, confirmed=confirmed, tentative=tentative, language=language, words=words)
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "tentative", "told"),
+    [
+        ("twenty", "", ("", "20")),
+        ("twenty", " five people", ("", "25 people")),
+        ("Twenty five people. Um, and", " uh thirty", ("25 people.", " And 30")),
+        ("Um. Twenty five. Uh. We", "", ("25.", " We")),
+        ("Um", "", ("", "")),
+        ("涨了百分之二十。呃然后", "是三十五", ("涨了20%。", "然后是35")),
+        ("at three p.m. we", " meet", ("at 3 p.m.", " we meet")),
+    ],
+)
+def test_what_is_being_said(confirmed: str, tentative: str, told: tuple[str, str]) -> None:
+    """Sentences that are certain are written for good; what follows them may still become another number."""
+    found = drafted(partial_of(confirmed, tentative), PLAIN, itn=True, drop_fillers=True)
+
+    assert told == (found.confirmed, found.tentative)
+    assert split_words("".join(told)) == [(word.text, word.punctuation) for word in found.words]
+
+
+@given(st.lists(ANY, min_size=1, max_size=5), st.integers(0, 50), st.sampled_from(["en", "zh", None]))
+def test_what_is_confirmed_only_grows(parts: list[str], behind: int, language: str | None) -> None:
+    """Whatever is said next."""
+    whole = ". ".join(parts).strip()
+    told = ""
+    for end in range(1, len(whole) + 1, 7):
+        confirmed, tentative = whole[:end], whole[end : end + behind]
+        found = drafted(partial_of(confirmed, tentative, language), PLAIN, itn=True, drop_fillers=True)
+
+        assert found.confirmed.startswith(told)
+
+        told = found.confirmed
+
+
+def test_partials_are_told_as_they_are_unless_asked() -> None:
+    """Nor is anything done twice."""
+    partial = partial_of("twenty um", " five")
+    able = Capabilities(name="able", languages=None, longest_s=30, itn=True)
+
+    assert partial is drafted(partial, PLAIN, itn=False, drop_fillers=False)
+    assert partial is drafted(partial, able, itn=True, drop_fillers=False)

@@ -309,7 +309,8 @@ async def _recognized(pieces: list[Segment], asked: Asked, engines: LoadedEngine
 
     async def hear(segment: Segment) -> tuple[Sentence, ...]:
         heard = await recognize(segment, asked.options, engines, turn)
-        return written(heard, engines.slots.capabilities, itn=asked.options.itn)
+        options, engine = asked.options, engines.slots.capabilities
+        return written(heard, engine, itn=options.itn, drop_fillers=options.drop_fillers)
 
     async with ordered_map(hear, _each(pieces), ahead=len(pieces)) as heard:
         passed = in_known_language(heard, engines.slots.capabilities) if judged else heard

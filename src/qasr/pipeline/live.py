@@ -444,7 +444,7 @@ class _Session:
         heard = utterance.sentences()
         if utterance.options.hints.language is None and self._judge.doubts(heard, growing, logprobs):
             return
-        if (partial := utterance.partial(growing)) is None:
+        if (partial := utterance.partial(self._engines.slots.capabilities, growing)) is None:
             return
         last = self._outbox[-1] if self._outbox else None
         if isinstance(last, Partial) and last.utterance == partial.utterance:

@@ -1,64 +1,77 @@
-"""Numbers of sentences in digits; their words keep the times that they were said at."""
+"""What was heard, as clients want it written: without fillers, and numbers in digits. Words keep their times.
 
-from collections.abc import Sequence
+::
+
+    sentences ─▶ filters/fillers ─▶ itn ─▶ sentences
+
+Fillers go first: "twenty, um, five" is 25. Hidden words and missing punctuation belong to how a result is written out
+(``filters/``), and so they come after this.
+"""
+
+import re
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
+from typing import Final
 
+from qasr.domain.live import Partial
 from qasr.domain.transcript import Sentence, Word
 from qasr.engines.base import Capabilities
-from qasr.pipeline.itn import Rewriting, normalize
-from qasr.pipeline.words import locate_words, make_words, spread
+from qasr.pipeline.filters import without_fillers
+from qasr.pipeline.itn import normalize
+from qasr.pipeline.rewriting import rewritten
+from qasr.pipeline.words import split_words
+
+_CERTAIN: Final = re.compile(r"[。！？]|[.!?](?=\s)")
+"""Behind these, nothing that is written later changes what stands before."""
 
 
-def written(sentences: tuple[Sentence, ...], engine: Capabilities, *, itn: bool) -> tuple[Sentence, ...]:
-    """*sentences* as a client wants them: with numbers in digits, if *itn* says so and *engine* does not see to it."""
-    return tuple(map(normalized, sentences)) if itn and not engine.itn else sentences
+def written(
+    sentences: Iterable[Sentence], engine: Capabilities, *, itn: bool, drop_fillers: bool
+) -> tuple[Sentence, ...]:
+    """*sentences* as a client wants them; those of fillers alone are left out.
 
-
-def normalized(sentence: Sentence) -> Sentence:
-    """*sentence* as it is written. Engine tokens stay those of what was said."""
-    rewriting = normalize(sentence.text, sentence.language)
-    if not rewriting.edits:
-        return sentence
-    words = retimed(sentence.words, rewriting) if sentence.words else ()
-    return replace(sentence, text=rewriting.text, words=words)
-
-
-def retimed(words: Sequence[Word], rewriting: Rewriting) -> tuple[Word, ...]:
-    """The words of the new text: each lasts from the first to the last of those it stands for.
-
-    Where several stand for the same, or *words* are not those of the old text, times are spread and marked as such.
+    Numbers become digits if *itn* says so and *engine* does not see to it.
     """
-    old = [(begin, end) for _, _, begin, end in locate_words(rewriting.source)]
-    new = locate_words(rewriting.text)
-    if len(old) != len(words):
-        times = spread([word for word, _, _, _ in new], words[0].begin_ms, words[-1].end_ms)
-        return make_words([(word, punctuation) for word, punctuation, _, _ in new], times, estimated=True)
-    found: list[Word] = []
-    for first, last, group in _groups(old, new, rewriting):
-        said, pieces = words[first:last], [(word, punctuation) for word, punctuation in group]
-        begin_ms, end_ms = said[0].begin_ms, max(word.end_ms for word in said)
-        times = spread([word for word, _ in pieces], begin_ms, end_ms)
-        estimated = len(pieces) > 1 or any(word.estimated for word in said)
-        found += make_words(pieces, times, estimated=estimated)
-    return tuple(found)
+    itn = itn and not engine.itn
+    found = (_one(sentence, itn=itn, drop_fillers=drop_fillers) for sentence in sentences)
+    return tuple(sentence for sentence in found if sentence is not None)
 
 
-def _groups(
-    old: Sequence[tuple[int, int]], new: Sequence[tuple[str, str, int, int]], rewriting: Rewriting
-) -> list[tuple[int, int, list[tuple[str, str]]]]:
-    """Stretches of old words, first and behind the last, and the new words that stand for each."""
-    groups: list[tuple[int, int, list[tuple[str, str]]]] = []
-    at = 0
-    for word, punctuation, begin, end in new:
-        source_begin, source_end = rewriting.origin(begin, end)
-        while old[at][1] <= source_begin and at < len(old) - 1:
-            at += 1
-        first = last = at
-        while last < len(old) and (last == first or old[last][0] < source_end):
-            last += 1
-        if groups and first < groups[-1][1]:
-            before, behind, pieces = groups.pop()
-            groups.append((before, max(behind, last), [*pieces, (word, punctuation)]))
-        else:
-            groups.append((first, last, [(word, punctuation)]))
-    return groups
+def drafted(partial: Partial, engine: Capabilities, *, itn: bool, drop_fillers: bool) -> Partial:
+    """The same for what is not complete: *partial* as it would be written if no more came.
+
+    What is confirmed is written sentence by sentence, and the rest may still change with what comes, as numbers do:
+    "twenty" is 20 until "five" follows. So here, too, what is confirmed only ever grows.
+    """
+    if not drop_fillers and (engine.itn or not itn):
+        return partial
+    whole = partial.confirmed + partial.tentative
+    cuts = [0, *(mark.end() for mark in _CERTAIN.finditer(partial.confirmed)), len(whole)]
+    texts: list[str] = []
+    words: list[Word] = []
+    n_words = 0
+    for text in (whole[begin:end] for begin, end in pairwise(cuts)):
+        share = partial.words[n_words : n_words + len(split_words(text))] if partial.words else ()
+        n_words += len(share)
+        said = Sentence(
+            text=text.strip(),
+            begin_ms=partial.begin_ms,
+            end_ms=partial.begin_ms,
+            language=partial.language,
+            words=share,
+        )
+        found = written((said,), engine, itn=itn, drop_fillers=drop_fillers)
+        blank = text[: len(text) - len(text.lstrip())] if any(texts) else ""
+        texts.append("".join(blank + sentence.text for sentence in found))
+        words += [word for sentence in found for word in sentence.words]
+    return replace(partial, confirmed="".join(texts[:-1]), tentative=texts[-1], words=tuple(words))
+
+
+def _one(sentence: Sentence, *, itn: bool, drop_fillers: bool) -> Sentence | None:
+    found: Sentence | None = sentence
+    if drop_fillers:
+        found = rewritten(sentence, without_fillers(sentence.text, sentence.language))
+    if itn and found is not None:
+        found = rewritten(found, normalize(found.text, found.language))
+    return found

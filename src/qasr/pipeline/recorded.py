@@ -58,7 +58,7 @@ async def transcription(
         if memory is not None and (known := memory.recall(segment)) is not None:
             return known
         heard = await recognize(segment, options, engines, turn)
-        sentences = written(heard, capabilities, itn=options.itn)
+        sentences = written(heard, capabilities, itn=options.itn, drop_fillers=options.drop_fillers)
         if memory is not None:
             memory.keep(segment, sentences)
         return sentences

@@ -16,7 +16,7 @@ import re
 from typing import Final
 
 from qasr.pipeline.itn import chinese, english
-from qasr.pipeline.itn.rewriting import Edit, Rewriting
+from qasr.pipeline.rewriting import Edit, Rewriting
 
 LANGUAGES: Final = frozenset({"zh", "yue", "wuu", "nan", "en"})
 """Codes of the languages whose numbers are normalized: Chinese with its dialects, and English."""

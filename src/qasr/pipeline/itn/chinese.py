@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
-from qasr.pipeline.itn.rewriting import Edit
+from qasr.pipeline.rewriting import Edit
 
 _DIGITS: Final = dict(zip("零〇一二三四五六七八九两兩幺", (0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 2, 2, 1), strict=True))
 _TENS: Final = {"十": 10, "百": 100, "千": 1000}

@@ -33,7 +33,7 @@ from qasr.pipeline.itn.english_numerals import (
     written,
     year_number,
 )
-from qasr.pipeline.itn.rewriting import Edit
+from qasr.pipeline.rewriting import Edit
 
 
 def _words(text: str) -> frozenset[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from qasr.pipeline.itn.rewriting import Edit
+from qasr.pipeline.rewriting import Edit
 
 
 def _counting(words: str, values: Iterable[int]) -> dict[str, int]:
