@@ -45,6 +45,7 @@ class Capabilities:
     suppression: bool = False
     """It avoids those of negative weight."""
     itn: bool = False
+    """It writes numbers in digits itself; what it writes is left alone. All others get ``pipeline/itn``."""
     emotion: bool = False
     streaming: bool = False
     """It is a ``StreamingRecognizer``."""

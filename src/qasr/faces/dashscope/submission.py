@@ -91,7 +91,9 @@ def parse(
                 hotwords=hotwords.instant(parameters.vocabulary),
                 vocabulary=hotwords.stored(parameters.vocabulary_id, call.resources, model, call.model),
             ),
-            itn=bool(parameters.enable_itn),
+            itn=bool(parameters.enable_itn or (not is_qwen and parameters.inverse_text_normalization_enabled)),
+            drop_fillers=bool(parameters.disfluency_removal_enabled),
+            punctuation=is_qwen or parameters.punctuation_prediction_enabled is not False,
             word_times="words" if parameters.enable_words or not is_qwen else "none",
             sentence_ends="punctuation" if parameters.enable_words or not is_qwen else "pauses",
             hidden=hidden,
@@ -169,19 +171,12 @@ def _refusals(asked: _Asked, model: Model, able: Abilities) -> Iterator[InvalidP
     engine, parameters, language = able.engine, asked.parameters, asked.language
     in_time = able.timed is None or (language in able.timed if language else bool(able.timed))
     options: tuple[Wish, ...] = (
-        ("enable_itn", parameters.enable_itn, None, engine.itn, "inverse text normalization"),
         ("text", asked.context, "context", True, "context"),
         ("vocabulary_id", parameters.vocabulary_id, "stored-hotwords", engine.hotwords, "hotwords"),
         ("vocabulary", parameters.vocabulary, "instant-hotwords", engine.hotwords, "hotwords"),
         ("resources", asked.call.resources, "phrases", engine.hotwords, "hotwords"),
         ("diarization_enabled", parameters.diarization_enabled, "speakers", False, "speaker diarization"),
-        (
-            "disfluency_removal_enabled",
-            parameters.disfluency_removal_enabled,
-            "disfluency",
-            False,
-            "disfluency removal",
-        ),
+        ("disfluency_removal_enabled", parameters.disfluency_removal_enabled, "disfluency", True, "disfluency removal"),
         ("timestamp_alignment_enabled", parameters.timestamp_alignment_enabled, "alignment", in_time, "word alignment"),
         ("audio_event_detection_enabled", parameters.audio_event_detection_enabled, "events", False, "audio events"),
         ("special_word_filter", asked.hidden != HiddenWords(), "word-filter", True, "hidden words"),
