@@ -462,7 +462,7 @@ def _check_engine(options: RecognitionOptions, capabilities: Capabilities, model
     wanted = {
         "inverse text normalization": ("enable_itn", options.itn, capabilities.itn),
         "hotwords": ("vocabulary", bool(options.hints.hotwords), capabilities.hotwords),
-        "speaker diarization": ("speaker_diarization_enabled", options.speakers, False),
+        "speaker diarization": ("speaker_diarization_enabled", options.speakers, capabilities.speakers),
         "emotion": ("emotion", options.emotion, capabilities.emotion),
     }
     for name, (parameter, asked, able) in wanted.items():
