@@ -9,7 +9,7 @@ from typing import Final
 import uvloop
 from rich.console import Console
 
-from benchmarks import accuracy, front, live, load, memory, sessions, speed, startup, tasks, vad
+from benchmarks import accuracy, front, itn, live, load, memory, sessions, speed, startup, tasks, vad
 from benchmarks.bench import Bench
 from benchmarks.clips import ROOT, corpus, sounds
 from benchmarks.table import Results, Row
@@ -21,6 +21,7 @@ MEASUREMENTS: Final[Mapping[str, Callable[[Bench], Awaitable[list[Row]]]]] = {
     "front": front.measure,
     "vad": vad.measure,
     "sessions": sessions.measure,
+    "itn": itn.measure,
     "memory": memory.measure,
     "startup": startup.measure,
 }

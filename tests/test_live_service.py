@@ -64,7 +64,6 @@ async def test_more_sessions_than_configured_are_refused(service: Service) -> No
     ("options", "error"),
     [
         (replace(FOUND, hints=Hints(language="zh")), UnsupportedLanguage),
-        (replace(FOUND, itn=True), UnsupportedOption),
         (replace(FOUND, emotion=True), UnsupportedOption),
         (replace(FOUND, hints=Hints(hotwords=(Hotword(text="qasr", weight=5),))), UnsupportedOption),
     ],

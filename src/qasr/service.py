@@ -444,8 +444,7 @@ def _check_feasible(order: Order, engines: LoadedEngines) -> None:
 
 def check_live(options: LiveOptions, capabilities: Capabilities, model: str = DEFAULT) -> None:
     """Refuse by name what the loaded engine cannot do with live speech."""
-    wanted = RecognitionOptions(hints=options.hints, itn=options.itn, emotion=options.emotion)
-    _check_engine(wanted, capabilities, model)
+    _check_engine(RecognitionOptions(hints=options.hints, emotion=options.emotion), capabilities, model)
 
 
 def _check_engine(options: RecognitionOptions, capabilities: Capabilities, model: str = DEFAULT) -> None:
@@ -460,7 +459,6 @@ def _check_engine(options: RecognitionOptions, capabilities: Capabilities, model
             parameter="language",
         )
     wanted = {
-        "inverse text normalization": ("enable_itn", options.itn, capabilities.itn),
         "hotwords": ("vocabulary", bool(options.hints.hotwords), capabilities.hotwords),
         "speaker diarization": ("speaker_diarization_enabled", options.speakers, capabilities.speakers),
         "emotion": ("emotion", options.emotion, capabilities.emotion),
@@ -476,7 +474,7 @@ def _check_engine(options: RecognitionOptions, capabilities: Capabilities, model
             )
 
 
-GIVES: Final = {"inverse text normalization": "itn", "hotwords": "hotwords", "emotion": "emotion"}
+GIVES: Final = {"hotwords": "hotwords", "emotion": "emotion"}
 """Options that depend on the engine, as the catalogue of checkpoints has them."""
 
 

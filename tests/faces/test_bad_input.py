@@ -463,16 +463,6 @@ def test_language_that_the_engine_does_not_hear_is_refused_with_the_remedy(serve
     assert "QASR_ENGINES__DEFAULT" in refused.message
 
 
-@pytest.mark.parametrize("dialect", [CHAT_DIALECT, QWEN], ids=str)
-def test_itn_is_refused_by_name_where_the_engine_has_none(server: Server, dialect: Dialect) -> None:
-    """An option that would change the text is not silently dropped; switched off, it is fine."""
-    refused = assert_refused(dialect, dialect.ask(server, data_url(JFK), enable_itn=True), "InvalidParameter")
-    answer = dialect.ask(server, data_url(JFK), enable_itn=False, enable_lid=True)
-
-    assert "inverse text normalization" in refused.message
-    assert "country" in dialect.text(answer)
-
-
 # ---- bodies and connections
 
 

@@ -149,10 +149,8 @@ def test_false_asks_for_nothing(model: str) -> None:
 @pytest.mark.parametrize(
     ("model", "parameters", "named"),
     [
-        (QWEN_MODEL, {"enable_itn": True}, "enable_itn"),
         ("fun-asr", {"vocabulary_id": "vocab-x"}, "vocabulary_id"),
         ("paraformer-v2", {"diarization_enabled": True}, "diarization_enabled"),
-        ("paraformer-v2", {"disfluency_removal_enabled": True}, "disfluency_removal_enabled"),
         ("sensevoice-v1", {"audio_event_detection_enabled": True}, "audio_event_detection_enabled"),
         ("qwen-audio-3.1-asr-flash-filetrans", {"vocabulary": {"Qwen": 4}}, "vocabulary"),
         ("paraformer-v1", {"resources": [{"resource_id": "p-1", "resource_type": "asr_phrase"}]}, "resources"),
@@ -263,6 +261,29 @@ def test_word_alignment_needs_an_aligner() -> None:
     assert submit("paraformer-v2", timestamp_alignment_enabled=True).urls
     with pytest.raises(UnsupportedOption, match="timestamp_alignment_enabled"):
         submit("paraformer-v2", able=deaf, timestamp_alignment_enabled=True)
+
+
+def test_how_the_text_is_written() -> None:
+    """Fillers and numbers are heard as asked; the live interface's names mean the same here."""
+    plain = submit("paraformer-v2").options
+    asked = {
+        "disfluency_removal_enabled": True,
+        "inverse_text_normalization_enabled": True,
+        "punctuation_prediction_enabled": False,
+    }
+    options = submit("paraformer-v2", **asked).options
+
+    assert (False, False, True) == (plain.drop_fillers, plain.itn, plain.punctuation)
+    assert (True, True, False) == (options.drop_fillers, options.itn, options.punctuation)
+    assert submit("fun-asr", enable_itn=True).options.itn
+
+
+def test_a_document_without_punctuation() -> None:
+    """Neither in the text nor behind the words."""
+    found = document(FUN, HELLO, punctuation=False)["transcripts"][0]
+
+    assert "Hello world" == found["text"]
+    assert {""} == {word["punctuation"] for word in found["sentences"][0]["words"]}
 
 
 def test_both_user_lists_of_the_word_filter_are_taken() -> None:
@@ -787,7 +808,7 @@ REMOVED: Final = HiddenWords(removed=("bad", "damn"))
         ("a+b c", STARRED, "*** c", ["*** ", "c"]),
         ("今天很糟糕。", STARRED, "今天很**。", ["今", "天", "很", "*", "*。"]),
         ("It is so bad.", REMOVED, "It is so.", ["It ", "is ", "so."]),
-        ("Damn, it works.", REMOVED, "it works.", ["it ", "works."]),
+        ("Damn, it works.", REMOVED, "It works.", ["It ", "works."]),
         ("Damn.", REMOVED, "", []),
     ],
 )

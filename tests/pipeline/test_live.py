@@ -332,6 +332,38 @@ async def test_a_stream_that_breaks_is_opened_anew(error: Exception) -> None:
     assert 1 == len(finals(told))
 
 
+@pytest.mark.parametrize(("itn", "text"), [(True, "About 25% of them."), (False, "About twenty five percent of them.")])
+async def test_numbers_become_digits(itn: bool, text: str) -> None:
+    """Also while they are being said; the words of a final are those of its text."""
+    spoken = {"text": "About twenty five percent of them."}
+    async with scripted.factory(spoken) as engine, engines(engine) as heard:
+        told = await talk(heard, replace(FOUND, itn=itn, word_times="words"), *steps(sound(*TWO)))
+
+    assert [text, text] == finals(told)
+    for event in told:
+        if isinstance(event, Told):
+            assert text.rstrip(".").split() == [word.text for word in event.words]
+    partials = [event.confirmed + event.tentative for event in told if isinstance(event, Partial)]
+    assert itn == any("25" in partial for partial in partials)
+    assert itn != any("twenty five" in partial for partial in partials)
+
+
+async def test_fillers_are_left_out() -> None:
+    """Also while they are being said; an utterance of nothing else ends without a word."""
+    async with scripted.factory({"text": "Um, I think, uh, so."}) as engine, engines(engine) as heard:
+        told = await talk(heard, replace(FOUND, drop_fillers=True, word_times="words"), *steps(sound(*TWO)))
+    async with scripted.factory({"text": "Um."}) as engine, engines(engine) as heard:
+        nothing = await talk(heard, replace(FOUND, drop_fillers=True, word_times="words"), *steps(sound(*TWO)))
+
+    assert ["I think, so.", "I think, so."] == finals(told)
+    assert any(isinstance(event, Partial) for event in told)
+    for event in told:
+        if isinstance(event, Partial):
+            assert "um" not in (event.confirmed + event.tentative).lower()
+    assert ["", ""] == finals(nothing)
+    assert not any(event.confirmed + event.tentative == "Um." for event in nothing if isinstance(event, Partial))
+
+
 async def test_the_scripted_engine_streams_if_told_to() -> None:
     """So that the port can be tried without a model."""
     async with scripted.factory({"word_ms": "500"}) as engine, engines(engine) as heard:

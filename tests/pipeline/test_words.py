@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qasr.domain.transcript import Word
-from qasr.pipeline.words import refit, split_sentences, split_words, spread
+from qasr.pipeline.words import locate_words, refit, split_sentences, split_words, spread
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,8 @@ from qasr.pipeline.words import refit, split_sentences, split_words, spread
         ("I don't know", [("I", ""), ("don't", ""), ("know", "")]),
         ("今天天气不错。", [("今", ""), ("天", ""), ("天", ""), ("气", ""), ("不", ""), ("错", "。")]),
         ("用 Python 写", [("用", ""), ("Python", ""), ("写", "")]),
+        ("up 3.5%, or 5‰.", [("up", ""), ("3.5%", ","), ("or", ""), ("5‰", ".")]),
+        ("at 3 p.m. sharp", [("at", ""), ("3", ""), ("p.m", "."), ("sharp", "")]),
         ("well - yes", [("well", "-"), ("yes", "")]),
         ("“Quoted,” he said", [("Quoted", ",”"), ("he", ""), ("said", "")]),
         ("", []),
@@ -34,6 +36,7 @@ def test_words_and_their_punctuation(text: str, words: list[tuple[str, str]]) ->
         ("One. Two! Three?", ["One.", "Two!", "Three?"]),
         ("Mr. Hale said so. Then he left", ["Mr. Hale said so.", "Then he left"]),
         ("It costs 3.5 dollars.", ["It costs 3.5 dollars."]),
+        ("At 3 p.m. he left. At 4 p.m.", ["At 3 p.m. he left.", "At 4 p.m."]),
         ("你好。再见！", ["你好。", "再见！"]),
         ('He said "go." She went.', ['He said "go."', "She went."]),
         ("no end", ["no end"]),
@@ -61,6 +64,16 @@ def test_estimated_times_never_go_backwards(parts: list[str], begin_ms: int, len
 
     assert sorted(flat) == flat
     assert all(a[1] == b[0] for a, b in pairwise(times))
+
+
+@given(st.text())
+def test_words_are_where_they_are_found(text: str) -> None:
+    """Places are those of the words, without their punctuation, one after the other."""
+    located = locate_words(text)
+
+    assert split_words(text) == [(word, punctuation) for word, punctuation, _, _ in located]
+    assert [word for word, _, _, _ in located] == [text[begin:end] for _, _, begin, end in located]
+    assert sorted(located, key=lambda one: one[2]) == located
 
 
 def timed(*pieces: tuple[str, int, int]) -> list[Word]:

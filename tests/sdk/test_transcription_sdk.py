@@ -289,7 +289,7 @@ def test_uploaded_file_is_transcribed(english: Server) -> None:
         (FUN, {"diarization_enabled": True}, "diarization_enabled"),
         (FUN, {"vocabulary_id": "vocab-x"}, "vocabulary_id"),
         (FUN, {"language_hints": ["zh"]}, "zh"),
-        ("paraformer-v2", {"disfluency_removal_enabled": True}, "disfluency_removal_enabled"),
+        (FUN, {"disfluency_removal_enabled": True}, "disfluency_removal_enabled is not a parameter"),
         ("paraformer-v1", {"phrase_id": "p"}, "resources"),
         ("paraformer-8k-v2", {}, "zh"),
     ],

@@ -46,6 +46,8 @@ class LiveOptions:
     """None: manual mode; an utterance is what was fed between two commits."""
     word_times: WordTimes = "none"
     itn: bool = False
+    drop_fillers: bool = False
+    """Without *um* and 嗯."""
     partials: bool = True
     emotion: bool = False
 

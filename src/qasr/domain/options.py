@@ -47,6 +47,10 @@ class RecognitionOptions:
 
     hints: Hints = Hints()
     itn: bool = False
+    drop_fillers: bool = False
+    """Without *um* and 嗯."""
+    punctuation: bool = True
+    """False: words alone; applied where a transcript is written out."""
     word_times: WordTimes = "none"
     sentence_ends: SentenceEnds = "punctuation"
     hidden: HiddenWords = HiddenWords()

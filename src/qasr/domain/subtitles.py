@@ -1,35 +1,29 @@
-"""Transcripts as subtitles: SubRip (srt) and WebVTT."""
+"""Transcripts as subtitles: SubRip (srt) and WebVTT. What stands on the screen when: ``cues.py``."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
+from qasr.domain.cues import Cue, cues
 from qasr.domain.transcript import Sentence
 
 
 def srt(sentences: Iterable[Sentence]) -> str:
     """SubRip: numbered cues with ``00:00:01,500``."""
     return "".join(
-        f"{number}\n{_span(sentence, _srt_time)}\n{_cue_text(sentence)}\n\n"
-        for number, sentence in enumerate(_spoken(sentences), start=1)
+        f"{number}\n{_span(cue, _srt_time)}\n{_text(cue)}\n\n" for number, cue in enumerate(cues(sentences), start=1)
     )
 
 
 def vtt(sentences: Iterable[Sentence]) -> str:
     """WebVTT: cues with ``00:00:01.500``."""
-    cues = (f"{_span(sentence, _vtt_time)}\n{_escaped(_cue_text(sentence))}\n\n" for sentence in _spoken(sentences))
-    return "WEBVTT\n\n" + "".join(cues)
+    return "WEBVTT\n\n" + "".join(f"{_span(cue, _vtt_time)}\n{_escaped(_text(cue))}\n\n" for cue in cues(sentences))
 
 
-def _spoken(sentences: Iterable[Sentence]) -> Iterator[Sentence]:
-    return (sentence for sentence in sentences if sentence.text)
+def _span(cue: Cue, form: Callable[[int], str]) -> str:
+    return f"{form(cue.begin_ms)} --> {form(cue.end_ms)}"
 
 
-def _span(sentence: Sentence, form: Callable[[int], str]) -> str:
-    return f"{form(sentence.begin_ms)} --> {form(sentence.end_ms)}"
-
-
-def _cue_text(sentence: Sentence) -> str:
-    """A blank line would end the cue."""
-    return " ".join(sentence.text.split())
+def _text(cue: Cue) -> str:
+    return "\n".join(cue.lines)
 
 
 def _escaped(text: str) -> str:

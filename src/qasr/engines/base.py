@@ -43,6 +43,7 @@ class Capabilities:
     """It uses ``Hints.context``."""
     hotwords: bool = False
     itn: bool = False
+    """It writes numbers in digits itself; what it writes is left alone. All others get ``pipeline/itn``."""
     emotion: bool = False
     speakers: bool = False
     """It, or a ``Diarizer`` beside it, tells who speaks."""

@@ -37,6 +37,7 @@ from qasr.pipeline.diarize import attributed, diarizer_of, turns_by_channel, voi
 from qasr.pipeline.fetch import Fetcher, discard
 from qasr.pipeline.flow import ordered_map
 from qasr.pipeline.language import in_known_language
+from qasr.pipeline.normalize import written
 from qasr.pipeline.recognize import Turn, recognize
 from qasr.pipeline.recorded import segments
 from qasr.pipeline.segment import SegmentPolicy
@@ -355,7 +356,9 @@ async def _recognized(pieces: list[Segment], asked: Asked, engines: LoadedEngine
     turn = Turn(lane=Lane.FILE, owner=asked.owner)
 
     async def hear(segment: Segment) -> tuple[Sentence, ...]:
-        return await recognize(segment, asked.options, engines, turn)
+        heard = await recognize(segment, asked.options, engines, turn)
+        options, engine = asked.options, engines.slots.capabilities
+        return written(heard, engine, itn=options.itn, drop_fillers=options.drop_fillers)
 
     async with ordered_map(hear, _each(pieces), ahead=len(pieces)) as heard:
         passed = in_known_language(heard, engines.slots.capabilities) if judged else heard

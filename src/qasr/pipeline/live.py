@@ -381,7 +381,7 @@ class _Session:
             self._untold.popleft()
             if first.error is None and first.options.hints.language is None:
                 first.error = self._judge.judge(first.sentences())
-            self._tell(first.final())
+            self._tell(first.final(self._engines.slots.capabilities))
         if self._untold:
             first = self._untold[0]
             if first.settle() and first.number is not None and first.options.partials:
@@ -444,7 +444,7 @@ class _Session:
         heard = utterance.sentences()
         if utterance.options.hints.language is None and self._judge.doubts(heard, growing, logprobs):
             return
-        if (partial := utterance.partial(growing)) is None:
+        if (partial := utterance.partial(self._engines.slots.capabilities, growing)) is None:
             return
         last = self._outbox[-1] if self._outbox else None
         if isinstance(last, Partial) and last.utterance == partial.utterance:

@@ -24,6 +24,7 @@ from qasr.engines.silero_vad import Probabilities, SileroVad, VadState
 from qasr.pipeline.diarize import diarizer_of, voices_in, with_speakers
 from qasr.pipeline.flow import ordered_map
 from qasr.pipeline.language import in_known_language
+from qasr.pipeline.normalize import written
 from qasr.pipeline.recognize import Turn, recognize
 from qasr.pipeline.segment import Segmenter, SegmentPolicy
 
@@ -55,11 +56,13 @@ async def transcription(
     memory: Memory | None = None,
 ) -> AsyncIterator[AsyncIterator[tuple[Sentence, ...]]]:
     """Decoded audio in (blocks ``[n_channels, n_samples]``), the sentences of each segment out, in order of time."""
+    capabilities = engines.slots.capabilities
 
     async def hear(segment: Segment) -> tuple[Sentence, ...]:
         if memory is not None and (known := memory.recall(segment)) is not None:
             return known
-        sentences = await recognize(segment, options, engines, turn)
+        heard = await recognize(segment, options, engines, turn)
+        sentences = written(heard, capabilities, itn=options.itn, drop_fillers=options.drop_fillers)
         if memory is not None:
             memory.keep(segment, sentences)
         return sentences
@@ -72,7 +75,6 @@ async def transcription(
             voices.extend(await voices_in(segment, diarizer))
         return await hear(segment)
 
-    capabilities = engines.slots.capabilities
     ahead = min(capabilities.parallel_calls * capabilities.largest_batch, MOST_AHEAD)
     async with ordered_map(listen, segments(blocks, engines.vad, policy, options.channels), ahead=ahead) as heard:
         known = heard if options.hints.language else in_known_language(heard, capabilities)

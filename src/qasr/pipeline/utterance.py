@@ -15,10 +15,12 @@ from qasr.domain.audio import Pcm, Segment, to_ms
 from qasr.domain.errors import QasrError
 from qasr.domain.live import Failed, LiveOptions, Partial
 from qasr.domain.transcript import Sentence, Word, join
+from qasr.engines.base import Capabilities
 from qasr.engines.silero_vad import Probabilities
 from qasr.pipeline.agreement import Agreement
 from qasr.pipeline.endpoint import hysteresis
 from qasr.pipeline.guess import Guess
+from qasr.pipeline.normalize import drafted, written
 from qasr.pipeline.segment import Segmenter, SegmentPolicy
 from qasr.pipeline.words import make_words, split_words, spread
 
@@ -118,38 +120,46 @@ class Utterance:
         else:
             self._agreement.take(guess.stable, guess.text, guess.language)
 
-    def partial(self, growing: Segment | None = None) -> Partial | None:
-        """What is known so far; None if it is what was told last. *growing*: the open segment, as it was heard."""
+    def partial(self, engine: Capabilities, growing: Segment | None = None) -> Partial | None:
+        """What is known so far, of what *engine* hears; None if that is nothing, or what was told last.
+
+        *growing*: the open segment, as it was heard.
+        """
         assert self.number is not None
         confirmed, tentative = self._agreement.confirmed, self._agreement.tentative
-        told = self._told
-        if (told.confirmed, told.tentative) == (confirmed, tentative) if told else not confirmed + tentative:
-            return None
-        parts = list(self._settled)
+        options, parts = self.options, list(self._settled)
         if growing is not None:
             n_settled = sum(len(text) for text, _, _ in parts)
             parts.append(((confirmed + tentative)[n_settled:], growing.begin_ms, growing.end_ms))
-        self._told = Partial(
+        heard = Partial(
             utterance=self.number,
             begin_ms=self.begin_ms,
             confirmed=confirmed,
             tentative=tentative,
-            language=self._language or self.options.hints.language,
-            words=_estimated(parts) if self.options.word_times == "words" else (),
+            language=self._language or options.hints.language,
+            words=_estimated(parts) if options.word_times == "words" else (),
         )
-        return self._told
+        known = drafted(heard, engine, itn=options.itn, drop_fillers=options.drop_fillers)
+        told = self._told
+        if not known.confirmed + known.tentative:
+            return None
+        if told is not None and (told.confirmed, told.tentative) == (known.confirmed, known.tentative):
+            return None
+        self._told = known
+        return known
 
     def sentences(self) -> tuple[Sentence, ...]:
         """All that was heard."""
         return tuple(sentence for piece in self.pieces for sentence in piece.sentences or ())
 
-    def final(self) -> live.Final | Failed:
-        """What is told last; it is complete and heard."""
+    def final(self, engine: Capabilities) -> live.Final | Failed:
+        """What is told last; it is complete, and *engine* has heard it."""
         assert self.number is not None
         assert self.end_ms is not None
         if self.error is not None:
             return Failed(utterance=self.number, error=self.error)
-        sentences = self.sentences()
+        options = self.options
+        sentences = written(self.sentences(), engine, itn=options.itn, drop_fillers=options.drop_fillers)
         return live.Final(
             utterance=self.number,
             begin_ms=self.begin_ms,

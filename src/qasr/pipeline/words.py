@@ -16,10 +16,12 @@ _UNSPACED: Final = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\
 
 PIECE: Final = re.compile(rf"[{_UNSPACED}][^\w\s]*|[^\s{_UNSPACED}]+")
 """A word with the punctuation behind it, or punctuation alone."""
+_PERCENT: Final = re.compile(r"\d[%‰]")
+"""Signs that are no punctuation."""
 _SENTENCE_END: Final = re.compile(r"[.!?…。！？][\"'”’)\]]*$")
 _OPENING: Final = "\"'“‘([¿¡"
 _ABBREVIATIONS: Final = frozenset(
-    ["mr.", "mrs.", "ms.", "dr.", "st.", "prof.", "jr.", "sr.", "vs.", "no.", "e.g.", "i.e.", "etc."]
+    ["mr.", "mrs.", "ms.", "dr.", "st.", "prof.", "jr.", "sr.", "vs.", "no.", "e.g.", "i.e.", "etc.", "a.m.", "p.m."]
 )
 
 
@@ -48,16 +50,24 @@ def pieces(text: str) -> list[Piece]:
 
 def split_words(text: str) -> list[tuple[str, str]]:
     """Words of *text* as ``(word, punctuation behind it)``; a piece that is only punctuation joins the word before."""
-    words: list[tuple[str, str]] = []
-    for piece in PIECE.findall(text):
+    return [(word, punctuation) for word, punctuation, _, _ in locate_words(text)]
+
+
+def locate_words(text: str) -> list[tuple[str, str, int, int]]:
+    """The same, with where each word begins and ends, its punctuation not included."""
+    words: list[tuple[str, str, int, int]] = []
+    for match in PIECE.finditer(text):
+        piece = match.group()
         end = len(piece)
-        while end and unicodedata.category(piece[end - 1])[0] in "PS":
+        while end and unicodedata.category(piece[end - 1])[0] in "PS" and not _PERCENT.search(piece, end - 2, end):
             end -= 1
         word, punctuation = piece[:end].lstrip(_OPENING), piece[end:]
         if word:
-            words.append((word, punctuation))
+            end += match.start()
+            words.append((word, punctuation, end - len(word), end))
         elif words:
-            words[-1] = (words[-1][0], words[-1][1] + piece)
+            before, behind, first, last = words[-1]
+            words[-1] = (before, behind + piece, first, last)
     return words
 
 

@@ -17,6 +17,7 @@ from qasr.domain.transcript import Sentence, separator
 from qasr.faces.dashscope import task_wire as wire
 from qasr.faces.dashscope.spelling import spell
 from qasr.faces.dashscope.submission import QWEN
+from qasr.pipeline.filters import without_marks
 from qasr.storage.transcripts import TranscriptHeader
 
 CHUNK: Final = 64 * 1024
@@ -103,7 +104,7 @@ async def _texts(sentences: Sentences, options: RecognitionOptions) -> dict[int,
 async def _spelled(sentences: Sentences, options: RecognitionOptions) -> AsyncGenerator[_Spelled]:
     """All sentences that have something to show."""
     async for sentence in sentences():
-        text, words = spell(sentence, options.hidden)
+        text, words = spell(sentence if options.punctuation else without_marks(sentence), options.hidden)
         if text:
             yield _Spelled(sentence, text, words)
 

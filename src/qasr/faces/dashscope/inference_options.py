@@ -81,20 +81,7 @@ def parse(call: wire.Run, model: Model, able: Abilities) -> Asked:
         ("vocabulary_id", parameters.vocabulary_id, "stored-hotwords", False, "stored vocabularies"),
         ("vocabulary", parameters.vocabulary, "instant-hotwords", able.engine.hotwords, "hotwords"),
         ("resources", call.resources, None, False, "stored phrases"),
-        (
-            "disfluency_removal_enabled",
-            parameters.disfluency_removal_enabled,
-            "disfluency",
-            False,
-            "disfluency removal",
-        ),
-        (
-            "inverse_text_normalization_enabled",
-            parameters.inverse_text_normalization_enabled,
-            None,
-            able.engine.itn,
-            "inverse text normalization",
-        ),
+        ("disfluency_removal_enabled", parameters.disfluency_removal_enabled, "disfluency", True, "disfluency removal"),
         ("special_word_filter", hidden != HiddenWords(), "word-filter", True, "hidden words"),
     )
     for refusal in refusals(wishes, model, name, able.engine):
@@ -118,7 +105,8 @@ def parse(call: wire.Run, model: Model, able: Abilities) -> Asked:
             ),
             endpointing=_endpointing(parameters, traits, semantic=semantic),
             word_times="words" if traits.words else "none",
-            itn=able.engine.itn and parameters.inverse_text_normalization_enabled is not False,
+            itn=parameters.inverse_text_normalization_enabled is not False,
+            drop_fillers=bool(parameters.disfluency_removal_enabled),
             partials=traits.partials if partials is None else partials,
             emotion=traits.emotion and able.engine.emotion,
         ),

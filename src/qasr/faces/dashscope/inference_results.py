@@ -11,7 +11,6 @@ replaces the one before. Sentences are numbered from 1 as they are first shown; 
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
 from msgspec import UNSET
@@ -22,6 +21,7 @@ from qasr.domain.transcript import Sentence
 from qasr.faces.dashscope import inference_wire as wire
 from qasr.faces.dashscope.inference_options import Asked
 from qasr.faces.dashscope.spelling import spell
+from qasr.pipeline.filters import without_marks
 from qasr.pipeline.words import split_sentences, split_words, spread
 
 EMOTIONS: Final = {
@@ -117,8 +117,7 @@ class Results:
 
     def _spelled(self, sentence: Sentence) -> tuple[str, list[wire.LiveWord]]:
         if not self._asked.punctuation:
-            words = tuple(replace(word, punctuation="") for word in sentence.words)
-            sentence = replace(sentence, text=bare(sentence.text), words=words)
+            sentence = without_marks(sentence)
         text, spelled = spell(sentence, self._asked.hidden)
         return text, [wire.LiveWord(w.begin_time, w.end_time, w.text, w.punctuation) for w in spelled]
 
@@ -155,19 +154,6 @@ class Results:
             sentence_end=ended,
         )
         return wire.Result(wire.GummyOutput(transcription), usage)
-
-
-def bare(text: str) -> str:
-    """The words of *text* without the punctuation between them."""
-    parts: list[str] = []
-    place = 0
-    for word, _ in split_words(text):
-        begin = text.index(word, place)
-        if parts and any(map(str.isspace, text[place:begin])):
-            parts.append(" ")
-        parts.append(word)
-        place = begin + len(word)
-    return "".join(parts)
 
 
 def _sentence_result(sentence: wire.LiveSentence, usage: wire.Usage | None) -> wire.Result:

@@ -90,7 +90,9 @@ def parse(
                 context=context,
                 hotwords=instant_hotwords(parameters.vocabulary or {}),
             ),
-            itn=bool(parameters.enable_itn),
+            itn=bool(parameters.enable_itn or parameters.inverse_text_normalization_enabled),
+            drop_fillers=bool(parameters.disfluency_removal_enabled),
+            punctuation=parameters.punctuation_prediction_enabled is not False,
             word_times="words" if parameters.enable_words or not is_qwen else "none",
             sentence_ends="punctuation" if parameters.enable_words or not is_qwen else "pauses",
             hidden=hidden,
@@ -168,19 +170,12 @@ def _refusals(asked: _Asked, model: Model, able: Abilities) -> Iterator[InvalidP
     engine, parameters, language = able.engine, asked.parameters, asked.language
     in_time = able.timed is None or (language in able.timed if language else bool(able.timed))
     options: tuple[Wish, ...] = (
-        ("enable_itn", parameters.enable_itn, None, engine.itn, "inverse text normalization"),
         ("text", asked.context, "context", True, "context"),
         ("vocabulary_id", parameters.vocabulary_id, "stored-hotwords", False, "stored vocabularies"),
         ("vocabulary", parameters.vocabulary, "instant-hotwords", engine.hotwords, "hotwords"),
         ("resources", asked.call.resources, "phrases", False, "stored phrases"),
         ("diarization_enabled", parameters.diarization_enabled, "speakers", False, "speaker diarization"),
-        (
-            "disfluency_removal_enabled",
-            parameters.disfluency_removal_enabled,
-            "disfluency",
-            False,
-            "disfluency removal",
-        ),
+        ("disfluency_removal_enabled", parameters.disfluency_removal_enabled, "disfluency", True, "disfluency removal"),
         ("timestamp_alignment_enabled", parameters.timestamp_alignment_enabled, "alignment", in_time, "word alignment"),
         ("audio_event_detection_enabled", parameters.audio_event_detection_enabled, "events", False, "audio events"),
         ("special_word_filter", asked.hidden != HiddenWords(), "word-filter", True, "hidden words"),
