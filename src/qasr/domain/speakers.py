@@ -13,6 +13,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from qasr.domain.transcript import Sentence
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voice:
@@ -105,4 +107,20 @@ class Turns:
         return min(gaps, key=lambda gap: gap[0])[1]
 
 
-__all__ = ["Turn", "Turns", "Voice", "turns_of"]
+def named(sentences: Sequence[Sentence]) -> list[tuple[str, Sentence]]:
+    """A conversation: sentences in order of time, each with what people call who says it; nothing where nobody was
+    told apart.
+    """
+    by_channel = len({sentence.channel for sentence in sentences}) > 1
+    ordered = sorted(sentences, key=lambda sentence: (sentence.begin_ms, sentence.channel)) if by_channel else sentences
+    return [(_name(sentence, by_channel=by_channel), sentence) for sentence in ordered]
+
+
+def _name(sentence: Sentence, *, by_channel: bool) -> str:
+    names = [f"Channel {sentence.channel}"] if by_channel else []
+    if sentence.speaker is not None:
+        names.append(f"Speaker {sentence.speaker + 1}")
+    return ", ".join(names)
+
+
+__all__ = ["Turn", "Turns", "Voice", "named", "turns_of"]

@@ -122,7 +122,13 @@ def _fun_options(messages: Sequence[wire.Message], parameters: wire.Parameters) 
         context="\n".join(turns),
         hotwords=instant_hotwords(parameters.vocabulary or {}),
     )
-    return RecognitionOptions(hints=hints, word_times="words", speakers=bool(parameters.speaker_diarization_enabled))
+    if parameters.speaker_diarization_enabled:  # seen in programs, but nobody knows how the service tells them
+        raise UnsupportedOption(
+            "speaker_diarization_enabled: this interface has no documented place for speakers; a file task tells them "
+            "(diarization_enabled).",
+            parameter="speaker_diarization_enabled",
+        )
+    return RecognitionOptions(hints=hints, word_times="words")
 
 
 def instant_hotwords(vocabulary: dict[str, int], *, most: int = INSTANT_HOTWORDS) -> tuple[Hotword, ...]:
