@@ -76,6 +76,10 @@ class Turns:
         self._begins = [turn.begin_ms for turn in turns]
         self._longest_ms = max((turn.end_ms - turn.begin_ms for turn in turns), default=0)
 
+    def __iter__(self) -> Iterator[Turn]:
+        """In order of time."""
+        return iter(self._turns)
+
     def speaker(self, begin_ms: int, end_ms: int, before: int | None = None) -> int | None:
         """Who speaks most between the two; of several who do, *before*, or else who begins first.
 
