@@ -115,7 +115,8 @@ class Diarizer(Protocol):
         ...
 
     async def voices(self, segment: Segment) -> list[Voice]:
-        """Who is heard in *segment*, in stretches of a few seconds at most; the channel is left to the caller.
+        """Who is heard in *segment*, in stretches of a few seconds at most, in order of time; the channel is left to
+        the caller.
 
         Raises:
             EngineFailed: this call failed and may be tried again.

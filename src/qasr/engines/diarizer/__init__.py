@@ -34,7 +34,7 @@ class _Diarizer:
 
     async def voices(self, segment: Segment) -> list[Voice]:
         answers = await process.ask(self._pool, "voices", None, [segment.pcm])
-        return [
+        found = [
             Voice(
                 begin_ms=segment.begin_ms + heard.begin_ms,
                 end_ms=segment.begin_ms + heard.end_ms,
@@ -43,6 +43,7 @@ class _Diarizer:
             )
             for heard in map(_HEARD.decode, answers)
         ]
+        return sorted(found, key=lambda voice: (voice.begin_ms, voice.end_ms, voice.embedding))
 
     async def identify(self, voices: Sequence[Voice], count: int | None) -> list[int]:
         if not voices:
