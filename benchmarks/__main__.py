@@ -9,7 +9,22 @@ from typing import Final
 import uvloop
 from rich.console import Console
 
-from benchmarks import accuracy, context, front, hotwords, itn, live, load, memory, sessions, speed, startup, tasks, vad
+from benchmarks import (
+    accuracy,
+    context,
+    diarization,
+    front,
+    hotwords,
+    itn,
+    live,
+    load,
+    memory,
+    sessions,
+    speed,
+    startup,
+    tasks,
+    vad,
+)
 from benchmarks.bench import Bench
 from benchmarks.clips import ROOT, corpus, sounds
 from benchmarks.table import Results, Row
@@ -37,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return tasks.main(arguments[1:])
     if arguments[:1] == ["live"]:  # at the speed of speech
         return live.main(arguments[1:])
+    if arguments[:1] == ["diarization"]:  # only with the recordings of several people
+        return diarization.main(arguments[1:])
     asked = _parser().parse_args(arguments)
     names = asked.measurements or list(MEASUREMENTS)
     results = uvloop.run(_measure(names, quick=asked.quick))

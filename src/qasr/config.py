@@ -240,6 +240,20 @@ class Tagger(_Section):
     """0: one per processor."""
 
 
+class Diarizer(_Section):
+    """What tells speakers apart, where somebody asks for it."""
+
+    enabled: bool = True
+    """False: who asks is refused."""
+    folder: str = ""
+    """Of a segmentation and an embedding model for sherpa-onnx; needs ``qasr[sherpa]``. Empty: the embedded models."""
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    """Likeness from which on voices are one speaker's, by the embedding model in ``folder``; more gives more speakers.
+    The embedded models have their own."""
+    threads: int = Field(default=0, ge=0)
+    """Segments at once, each on one core; 0: one per processor."""
+
+
 class Scripted(_Section):
     """The deterministic engine for tests and load."""
 
@@ -353,6 +367,7 @@ class Settings(BaseSettings):
     whisper: Whisper = Whisper()
     sherpa: Sherpa = Sherpa()
     tagger: Tagger = Tagger()
+    diarizer: Diarizer = Diarizer()
     scripted: Scripted = Scripted()
     upstream: Upstream = Upstream()
     database: Database = Database()

@@ -136,6 +136,7 @@ def engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:
             ("whisper", settings.whisper),
             ("sherpa", settings.sherpa),
             ("tagger", settings.tagger),
+            ("diarizer", settings.diarizer),
             ("scripted", settings.scripted),
             ("upstream", settings.upstream),
         )

@@ -531,7 +531,7 @@ def _check_engine(options: RecognitionOptions, capabilities: Capabilities, model
             bool(options.hints.hotwords or options.hints.vocabulary),
             capabilities.hotwords,
         ),
-        "speaker diarization": ("speaker_diarization_enabled", options.speakers, False),
+        "speaker diarization": ("speaker_diarization_enabled", options.speakers, capabilities.speakers),
         "emotion": ("emotion", options.emotion, capabilities.emotion),
     }
     for name, (parameter, asked, able) in wanted.items():

@@ -12,6 +12,7 @@ from qasr import __version__
 from qasr.cli.doctor import doctor
 from qasr.cli.live import live
 from qasr.cli.models import app as models
+from qasr.cli.options import OptionalNumber
 from qasr.cli.serve import serve
 from qasr.cli.tasks import app as tasks
 from qasr.cli.transcribe import transcribe
@@ -25,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(serve)
-app.command()(transcribe)
+app.command(cls=OptionalNumber)(transcribe)
 app.command()(live)
 app.add_typer(tasks)
 app.add_typer(models)

@@ -1,11 +1,15 @@
 """A transcript as it is printed: text, JSON, subtitles."""
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from qasr.cli.options import Form
 from qasr.domain import subtitles
+from qasr.domain.speakers import named
 from qasr.domain.transcript import Sentence, join
 
 
@@ -26,6 +30,10 @@ class SentenceEntry(msgspec.Struct, frozen=True, kw_only=True):
     begin_ms: int
     end_ms: int
     text: str
+    channel: int | UnsetType = UNSET
+    """Where channels were asked for; from 0."""
+    speaker: int | UnsetType = UNSET
+    """Where speakers were asked for; from 0, by who speaks first on the channel."""
     estimated: bool = False
     words: list[WordEntry]
 
@@ -42,15 +50,24 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def render(form: Form, file: str, engine: str, duration_ms: int, sentences: Sequence[Sentence]) -> str:
-    """What is printed for *file*; it ends with a line break."""
+    """What is printed for *file*; it ends with a line break. Several channels mix by time."""
+    conversation = named(sentences)
+    sentences = [sentence for _, sentence in conversation]
     match form:
         case Form.TXT:
-            return join(tuple(sentences)) + "\n"
+            return (
+                "".join(
+                    (f"{name}: " if name else "") + join(tuple(sentence for _, sentence in said)) + "\n"
+                    for name, said in groupby(conversation, key=itemgetter(0))
+                )
+                or "\n"
+            )
         case Form.SRT:
             return subtitles.srt(sentences)
         case Form.VTT:
             return subtitles.vtt(sentences)
         case Form.JSON:
+            by_channel = len({sentence.channel for sentence in sentences}) > 1
             return json_line(
                 Document(
                     file=file,
@@ -58,7 +75,7 @@ def render(form: Form, file: str, engine: str, duration_ms: int, sentences: Sequ
                     language=next((s.language for s in sentences), None),
                     duration_ms=duration_ms,
                     engine=engine,
-                    sentences=[_sentence(sentence) for sentence in sentences],
+                    sentences=[_sentence(sentence, by_channel=by_channel) for sentence in sentences],
                 )
             )
 
@@ -68,11 +85,13 @@ def json_line(document: Document) -> str:
     return msgspec.json.encode(document).decode() + "\n"
 
 
-def _sentence(sentence: Sentence) -> SentenceEntry:
+def _sentence(sentence: Sentence, *, by_channel: bool) -> SentenceEntry:
     return SentenceEntry(
         begin_ms=sentence.begin_ms,
         end_ms=sentence.end_ms,
         text=sentence.text,
+        channel=sentence.channel if by_channel else UNSET,
+        speaker=UNSET if sentence.speaker is None else sentence.speaker,
         estimated=sentence.estimated,
         words=[
             WordEntry(

@@ -32,6 +32,8 @@ class Local:
         languages: codes that the asked model knows; None: any.
         spool: for what flows in from standard input.
         way: all settings that change what is heard.
+        speakers: how many are told apart; 0: that is to be found out; None: they are not.
+        channels: tracks that are heard apart from each other; None: all as one.
     """
 
     service: Service
@@ -43,6 +45,8 @@ class Local:
     languages: frozenset[str] | None
     spool: Path
     way: str
+    speakers: int | None = None
+    channels: tuple[int, ...] | None = None
 
     async def transcribe(self, recording: Recording, heard: Heard) -> Outcome:
         """Hear *recording*.
@@ -50,9 +54,13 @@ class Local:
         Raises:
             TranscriptionFailed: with the reason.
         """
-        timed = self.form is not Form.TXT
+        timed = self.form is not Form.TXT or self.speakers is not None
         options = RecognitionOptions(
-            hints=Hints(language=self.language, hotwords=self.hotwords), word_times="words" if timed else "none"
+            hints=Hints(language=self.language, hotwords=self.hotwords),
+            word_times="words" if timed else "none",
+            channels=self.channels,
+            speakers=self.speakers is not None,
+            speaker_count=self.speakers or None,
         )
         sentences = []
         try:

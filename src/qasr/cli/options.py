@@ -2,9 +2,10 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
+import typer.core
 
 DataDir: TypeAlias = Annotated[
     Path | None,
@@ -29,6 +30,19 @@ class Form(StrEnum):
     JSON = "json"
     SRT = "srt"
     VTT = "vtt"
+
+
+class OptionalNumber(typer.core.TyperCommand):
+    """A command whose option ``--speakers`` may stand alone or before a number."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give ``--speakers`` a value where none follows."""
+        given, after = list[str](), [*args[1:], ""]
+        for place, (arg, following) in enumerate(zip(args, after, strict=True)):
+            if arg == "--":
+                return super().parse_args(ctx, given + args[place:])
+            given.append("--speakers=auto" if arg == "--speakers" and not following.isdecimal() else arg)
+        return super().parse_args(ctx, given)
 
 
 class LiveForm(StrEnum):

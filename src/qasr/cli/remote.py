@@ -12,11 +12,12 @@ import httpx2
 import msgspec
 
 from qasr.cli.failure import one_line
-from qasr.cli.forms import Document, SentenceEntry, WordEntry, json_line
+from qasr.cli.forms import Document, SentenceEntry, WordEntry, json_line, render
 from qasr.cli.options import Form
 from qasr.cli.recordings import Recording
 from qasr.cli.transcriber import Heard, Outcome, TranscriptionFailed
 from qasr.domain.errors import TooLarge
+from qasr.domain.transcript import Sentence
 
 FILE_MODEL: Final = "whisper-1"
 URL_MODEL: Final = "qwen3-asr-flash"
@@ -49,6 +50,19 @@ class _Verbose(msgspec.Struct):
     words: list[_Word] | None = None
 
 
+class _Spoken(msgspec.Struct):
+    text: str
+    start: float
+    end: float
+    speaker: str
+
+
+class _Diarized(msgspec.Struct):
+    text: str
+    segments: list[_Spoken]
+    duration: float | None = None
+
+
 class _Annotation(msgspec.Struct):
     language: str | None = None
 
@@ -68,6 +82,9 @@ class _Completion(msgspec.Struct):
 
 class _Detail(msgspec.Struct):
     message: str
+
+
+_DIARIZED: Final = msgspec.json.Decoder(_Diarized)
 
 
 class _Failure(msgspec.Struct):
@@ -93,6 +110,7 @@ class Remote:
     hotwords: tuple[str, ...]
     model: str | None
     spool: Path
+    speakers: bool = False
 
     async def transcribe(self, recording: Recording, heard: Heard) -> Outcome:
         """Have *recording* heard.
@@ -120,13 +138,13 @@ class Remote:
     async def _of_file(self, recording: Recording) -> Document | str:
         fields: dict[str, str | list[str]] = {
             "model": self.model or FILE_MODEL,
-            "response_format": FORMATS[self.form],
+            "response_format": "diarized_json" if self.speakers else FORMATS[self.form],
         }
         if self.language is not None:
             fields["language"] = self.language
         if self.hotwords:
             fields["keywords[]"] = list(self.hotwords)
-        if self.form is Form.JSON:
+        if self.form is Form.JSON and not self.speakers:
             fields["timestamp_granularities[]"] = ["segment", "word"]
         async with recording.file(self.spool, max_bytes=MAX_BYTES) as path:
             with path.open("rb") as file:
@@ -134,6 +152,9 @@ class Remote:
                     "/v1/audio/transcriptions", data=fields, files={"file": (f"{recording.stem}{path.suffix}", file)}
                 )
         _check(answer)
+        engine = answer.headers.get("X-Qasr-Engine")
+        if self.speakers:
+            return _conversation(self.form, recording.name, engine, _DIARIZED.decode(answer.content))
         if self.form is not Form.JSON:
             return answer.text
         heard = msgspec.json.decode(answer.content, type=_Verbose)
@@ -142,7 +163,7 @@ class Remote:
             text=heard.text,
             language=heard.language,
             duration_ms=None if heard.duration is None else _ms(heard.duration),
-            engine=answer.headers.get("X-Qasr-Engine"),
+            engine=engine,
             sentences=_sentences(heard.segments or [], heard.words or []),
         )
 
@@ -166,6 +187,16 @@ class Remote:
             engine=answer.headers.get("X-Qasr-Engine"),
             sentences=None,
         )
+
+
+def _conversation(form: Form, file: str, engine: str | None, heard: _Diarized) -> str:
+    """As it is printed; who speaks first is 0, whatever the server calls them."""
+    speakers = {name: number for number, name in enumerate(dict.fromkeys(one.speaker for one in heard.segments))}
+    sentences = [
+        Sentence(text=one.text.strip(), begin_ms=_ms(one.start), end_ms=_ms(one.end), speaker=speakers[one.speaker])
+        for one in heard.segments
+    ]
+    return render(form, file, engine or "", _ms(heard.duration or 0), sentences)
 
 
 def _check(answer: httpx2.Response) -> None:

@@ -13,6 +13,7 @@ class _Sentence(msgspec.Struct):
     begin_time: int
     end_time: int
     text: str
+    speaker_id: int | None = None
 
 
 class _Track(msgspec.Struct):
@@ -52,7 +53,13 @@ def render(form: Form, document: bytes) -> str:
 def _sentences(document: bytes) -> Iterator[Sentence]:
     spoken = [(s, track.channel_id) for track in _read(document).transcripts for s in track.sentences]
     for sentence, channel in sorted(spoken, key=lambda item: item[0].begin_time):
-        yield Sentence(text=sentence.text, begin_ms=sentence.begin_time, end_ms=sentence.end_time, channel=channel)
+        yield Sentence(
+            text=sentence.text,
+            begin_ms=sentence.begin_time,
+            end_ms=sentence.end_time,
+            channel=channel,
+            speaker=sentence.speaker_id,
+        )
 
 
 def _read(document: bytes) -> _Document:

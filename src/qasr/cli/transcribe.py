@@ -47,6 +47,22 @@ def transcribe(
         Form,
         typer.Option("--format", help="Plain text, JSON (one document per line), or subtitles."),
     ] = Form.TXT,
+    speakers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[N]",
+            help="Tell who says what; with N, of so many speakers. A file whose name is a number is written ./N.",
+            show_default=False,
+        ),
+    ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N...",
+            help="Hear these tracks apart from each other, counted from 0, such as 0,1 for a call on two channels.",
+            show_default=False,
+        ),
+    ] = None,
     output_dir: Annotated[
         Path | None,
         typer.Option(help="Write one file per recording into this directory, not to standard output."),
@@ -76,7 +92,7 @@ def transcribe(
     Interrupted in a file longer than ten minutes, the same command goes on where it stopped; what was heard is kept in
     the user's cache directory until then, for a week at most.
     """
-    from qasr.cli.transcription import Place, Wanted, run  # noqa: PLC0415 - help must not load a speech engine
+    from qasr.cli.transcription import Place, Wanted, n_speakers, run, tracks  # noqa: PLC0415 - help must not load a speech engine
 
     run(
         Wanted(
@@ -86,6 +102,8 @@ def transcribe(
             hotwords=tuple(hotword or ()),
             model=model,
             output_dir=output_dir,
+            speakers=n_speakers(speakers),
+            channels=tracks(channels),
         ),
         Place(server=server, api_key=api_key, data_dir=data_dir, config_file=config, log_level=log_level),
     )

@@ -34,9 +34,12 @@ LIMITS: Final = MediaLimits(max_bytes=2 * 1024**3, max_ms=12 * 3600 * 1000)
 """Those of the longest interface that we serve; they keep one odd file from filling the disk."""
 REMOTE_AT_ONCE: Final = 4
 HOTWORD_WEIGHTS: Final = tuple(str(weight) for weight in (*range(1, 6), 50, *range(-1, -7, -1)))
+MOST_SPEAKERS: Final = 100
+MOST_CHANNELS: Final = 32
+HIGHEST_CHANNEL: Final = 255
 HEARING: Final = {
-    "engines", "models", "moonshine", "qwen3_asr", "qwen3_aligner", "whisper", "sherpa", "tagger", "scripted",
-    "upstream",
+    "engines", "models", "moonshine", "qwen3_asr", "qwen3_aligner", "whisper", "sherpa", "tagger", "diarizer",
+    "scripted", "upstream",
 }  # fmt: skip
 """Sections of the settings that decide what is heard."""
 
@@ -51,6 +54,10 @@ class Wanted:
     hotwords: tuple[str, ...]
     model: str | None
     output_dir: Path | None
+    speakers: int | None = None
+    """How many are told apart; 0: that is to be found out; None: they are not."""
+    channels: tuple[int, ...] | None = None
+    """Tracks that are heard apart from each other, from 0; None: all as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +74,25 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class _Failure:
     reason: str
+
+
+def n_speakers(text: str | None) -> int | None:
+    """``Wanted.speakers`` of what was written: a number, or ``auto``."""
+    if text is None or text == "auto":
+        return None if text is None else 0
+    if not text.isdecimal() or not 1 <= int(text[:9]) <= MOST_SPEAKERS:
+        fail(f"--speakers takes a number from 1 to {MOST_SPEAKERS}, not {one_line(text)!r}")
+    return int(text)
+
+
+def tracks(text: str | None) -> tuple[int, ...] | None:
+    """``Wanted.channels`` of what was written."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part[:9]) <= HIGHEST_CHANNEL for part in parts) or len(parts) > MOST_CHANNELS:
+        fail(f"--channels takes up to {MOST_CHANNELS} tracks counted from 0, such as 0,1, not {one_line(text)!r}")
+    return tuple(sorted(set(map(int, parts))))
 
 
 def run(wanted: Wanted, place: Place) -> None:
@@ -89,6 +115,13 @@ def run(wanted: Wanted, place: Place) -> None:
         raise typer.Exit(FAILED)
 
 
+def _check_hotwords_of_a_server(hotwords: Sequence[Hotword], recordings: Sequence[Recording]) -> None:
+    if any(hotword.weight != DEFAULT_HOTWORD_WEIGHT for hotword in hotwords):
+        fail("--hotword takes no weights with --server")
+    if hotwords and any(recording.is_url for recording in recordings):
+        fail("--hotword needs the files themselves with --server, not addresses")
+
+
 def _check(recordings: Sequence[Recording], wanted: Wanted, place: Place) -> None:
     """End the program if the order makes no sense."""
     if [recording.argument for recording in recordings].count(STDIN) > 1:
@@ -96,13 +129,19 @@ def _check(recordings: Sequence[Recording], wanted: Wanted, place: Place) -> Non
     hotwords = _hotwords(wanted.hotwords)
     if place.server is None:
         return
-    if any(hotword.weight != DEFAULT_HOTWORD_WEIGHT for hotword in hotwords):
-        fail("--hotword takes no weights with --server")
-    if hotwords and any(recording.is_url for recording in recordings):
-        fail("--hotword needs the files themselves with --server, not addresses")
+    _check_hotwords_of_a_server(hotwords, recordings)
     if not place.server.startswith(("http://", "https://")):
         fail(f"--server needs an address such as http://127.0.0.1:8000, not {one_line(place.server)}")
+    if wanted.channels is not None:
+        fail("--channels needs no --server: the server's interface for files takes all channels as one")
+    if wanted.speakers:
+        fail("--speakers N needs no --server: the server's interface for files takes no number; --speakers alone does")
     for recording in recordings:
+        if recording.is_url and wanted.speakers is not None:
+            fail(
+                f"{recording.name}: a server tells no speakers for addresses, so --speakers "
+                "needs the file itself, or no --server"
+            )
         if recording.is_url and wanted.form in (Form.SRT, Form.VTT):
             fail(
                 f"{recording.name}: a server tells no times for addresses, so --format {wanted.form} "
@@ -184,6 +223,8 @@ async def _local(
             hotwords=_hotwords(wanted.hotwords),
             limits=LIMITS if model is None else model.limits,
             languages=None if model is None else model.languages,
+            speakers=wanted.speakers,
+            channels=wanted.channels,
             spool=temporary,
             way=settings.model_dump_json(include=HEARING),
         )
@@ -229,6 +270,7 @@ async def _remote(
                 hotwords=tuple(hotword.text for hotword in _hotwords(wanted.hotwords)),
                 model=wanted.model,
                 spool=temporary,
+                speakers=wanted.speakers is not None,
             ),
             REMOTE_AT_ONCE,
         )

@@ -19,6 +19,7 @@ from functools import cache
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
+from qasr.domain.speakers import named
 from qasr.domain.transcript import Sentence
 
 LINE: Final = 42
@@ -79,14 +80,12 @@ class _Mark(NamedTuple):
 
 
 def cues(sentences: Iterable[Sentence]) -> list[Cue]:
-    """All cues of *sentences*, in order of their begins. A change of speakers is told at the head of a cue."""
+    """All cues of *sentences*, in order of their begins. Who speaks is told where it changes."""
     found: list[Cue] = []
-    speaker = None
-    for sentence in sentences:
-        prefix = ""
-        if sentence.speaker is not None and sentence.speaker != speaker:
-            prefix = f"Speaker {sentence.speaker + 1}: "
-        speaker = sentence.speaker
+    last = ""
+    for name, sentence in named(list(sentences)):
+        prefix = f"{name}: " if name and name != last else ""
+        last = name
         if atoms := _atoms(sentence, prefix):
             found += _Layout(atoms).cues()
     return _readable(sorted(found, key=lambda cue: cue.begin_ms))

@@ -75,4 +75,7 @@ class RecognitionOptions:
     """Tracks to recognize apart from each other, from 0; None mixes all of them to one."""
 
     speakers: bool = False
+    """Tell who says what; words are wanted with times then."""
+    speaker_count: int | None = None
+    """How many speakers there are; None: that is to be found out."""
     emotion: bool = False

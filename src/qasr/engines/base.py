@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from qasr.domain.audio import Pcm, Segment
 from qasr.domain.options import Hints
+from qasr.domain.speakers import Voice
 from qasr.domain.transcript import Hypothesis, Tags, Word
 
 
@@ -47,6 +48,8 @@ class Capabilities:
     itn: bool = False
     """It writes numbers in digits itself; what it writes is left alone. All others get ``pipeline/itn``."""
     emotion: bool = False
+    speakers: bool = False
+    """It, or a ``Diarizer`` beside it, tells who speaks."""
     streaming: bool = False
     """It is a ``StreamingRecognizer``."""
 
@@ -102,6 +105,36 @@ class Tagger(Protocol):
 
         Raises:
             EngineFailed, EngineUnavailable: the text is good without it.
+        """
+        ...
+
+
+class Diarizer(Protocol):
+    """Tells who speaks when, beside a recognizer that tells what is said."""
+
+    @property
+    def name(self) -> str:
+        """Of the models: voices of others mean nothing to it."""
+        ...
+
+    async def voices(self, segment: Segment) -> list[Voice]:
+        """Who is heard in *segment*, in stretches of a few seconds at most, in order of time; the channel is left to
+        the caller.
+
+        Raises:
+            EngineFailed: this call failed and may be tried again.
+        """
+        ...
+
+    async def identify(self, voices: Sequence[Voice], count: int | None) -> list[int]:
+        """The speaker of each of *voices*, from 0, in order of first appearance; the same each time.
+
+        Args:
+            voices: of one channel of a whole recording, in order of time.
+            count: how many speakers there are; None: that is to be found out.
+
+        Raises:
+            EngineFailed: this call failed and may be tried again.
         """
         ...
 
@@ -198,6 +231,7 @@ EngineFactory: TypeAlias = Callable[[Mapping[str, str]], AbstractAsyncContextMan
 __all__ = [
     "Aligner",
     "Capabilities",
+    "Diarizer",
     "EngineFactory",
     "LiveVad",
     "Recognizer",

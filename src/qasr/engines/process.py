@@ -56,9 +56,13 @@ async def ask(pool: WorkerPool, method: str, body: object, segments: Sequence[Pc
         EngineFailed: the call failed, or the child died, and may be tried again.
     """
     samples = [np.asarray(segment, np.float32) for segment in segments]
-    call = ([len(one) for one in samples], body)
+    return await send(pool, method, ([len(one) for one in samples], body), np.concatenate(samples).tobytes())
+
+
+async def send(pool: WorkerPool, method: str, body: object, payload: bytes) -> list[msgspec.Raw]:
+    """Call *method* with any *payload*; the bodies of the answer. Raises as ``ask`` does."""
     try:
-        async with pool.call(method, call, np.concatenate(samples).tobytes()) as replies:
+        async with pool.call(method, body, payload) as replies:
             return [answer async for answer, _ in replies]
     except CallFailed as error:
         raise EngineFailed("the engine could not recognize this segment; retry") from error

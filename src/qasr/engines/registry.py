@@ -4,13 +4,13 @@ When an engine is loaded, shared and unloaded is decided in ``room.py``.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
-from qasr.engines.base import Aligner, Capabilities, LiveVad, Tagger
+from qasr.engines.base import Aligner, Capabilities, Diarizer, LiveVad, Tagger
 from qasr.engines.silero_vad import SileroVad
 from qasr.engines.slots import EngineSlots
 
@@ -32,6 +32,8 @@ class LoadedEngines:
     live_aligner: Aligner | None = None
     """The same, for those who do not wait for it."""
     tagger: Tagger | None = None
+    diarizer: Callable[[], Awaitable[Diarizer]] | None = None
+    """Gives what tells speakers apart, and loads it when it is wanted first; None: there is none."""
     interventions: Counter[str] = field(default_factory=Counter)
     """How often each guard of the pipeline had to step in for the recognizer, by the guard's name."""
     checkpoint: str | None = None
@@ -46,7 +48,9 @@ class LoadedEngines:
     def capabilities(self) -> Capabilities:
         """Of all that is loaded together: the recognizer's, and what others tell beside it."""
         own = self.slots.capabilities
-        return own if self.tagger is None else replace(own, emotion=True)
+        return replace(
+            own, emotion=own.emotion or self.tagger is not None, speakers=own.speakers or self.diarizer is not None
+        )
 
 
 def installed() -> Mapping[str, EntryPoint]:

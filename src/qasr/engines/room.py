@@ -15,7 +15,7 @@ the pool of child processes that it lives in starts it again.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +27,7 @@ import anyio.to_thread
 import structlog
 
 from qasr.domain.errors import CapacityError, EngineUnavailable, QasrError, QueueFull
-from qasr.engines.base import Aligner, Capabilities, EngineFactory, Tagger
+from qasr.engines.base import Aligner, Capabilities, Diarizer, EngineFactory, Tagger
 from qasr.engines.prompt_aligner import PromptAligner
 from qasr.engines.registry import LoadedEngines, installed
 from qasr.engines.silero_vad import SileroVad
@@ -114,7 +114,8 @@ class EngineRoom:
         memory_bytes: what all engines together may take, by the estimates of their choices; None: any.
         queue_audio_s: seconds of audio that may wait for one engine, per lane.
         aligners: processes that find word times.
-        beside: from ``qwen3_aligner`` and ``tagger`` to what their factories get; without a ``folder`` there is none.
+        beside: from ``qwen3_aligner``, ``tagger`` and ``diarizer`` to what their factories get; without a ``folder``
+            there is no aligner and no tagger.
     """
 
     def __init__(
@@ -313,7 +314,9 @@ class EngineRoom:
         slots = await stack.enter_async_context(EngineSlots(recognizer, queue_audio_s=self._queue_audio_s))
         vad, batcher = await asyncio.shield(self._vad)
         prompt = None if aligner is None else PromptAligner(aligner)
-        return LoadedEngines(slots, vad, batcher, aligner, prompt, tagger, checkpoint=choice.checkpoint)
+        return LoadedEngines(
+            slots, vad, batcher, aligner, prompt, tagger, self._diarizer_for(), checkpoint=choice.checkpoint
+        )
 
     def _fail(self, engine: _Engine, error: EngineUnavailable) -> None:
         self._failures[engine.choice.key] = self._loop.time(), error
@@ -425,6 +428,23 @@ class EngineRoom:
             return await self._shared("tagger", partial(tagger, given))
         except ValueError as error:
             raise EngineUnavailable(f"the emotion tagger: {error}") from error
+
+    def _diarizer_for(self) -> Callable[[], Awaitable[Diarizer]] | None:
+        """What tells speakers apart, loaded when somebody asks for it; None: it is switched off, or not installed."""
+        from qasr.engines import diarizer  # noqa: PLC0415 - with numpy's linear algebra, for those who serve
+
+        given = self._beside("diarizer")
+        if given.get("enabled") == "false" or not diarizer.is_installed(given):
+            return None
+        return partial(self._loaded_diarizer, given)
+
+    async def _loaded_diarizer(self, given: Mapping[str, str]) -> Diarizer:
+        from qasr.engines.diarizer import diarizer  # noqa: PLC0415 - as above
+
+        try:
+            return await self._shared("diarizer", partial(diarizer, given))
+        except ValueError as error:
+            raise EngineUnavailable(str(error)) from error
 
     async def _shared(self, name: str, make: Callable[[], AbstractAsyncContextManager[Aid]]) -> Aid:
         """What *make* makes, once for all engines; if it fails, who wants it next tries again."""

@@ -2,6 +2,7 @@
 
     cut    address → file → samples → segments → groups:   work/<task>/<number>/<group>.pcm
     hear   group → sentences:                              results/<task>/<number>/<group>.jsonl
+                 → voices, where speakers are told apart:  results/<task>/<number>/<group>.voices.jsonl
     merge  sentences of all groups, in order → transcript: results/<task>/<number>/transcript.jsonl
 
 A group is some segments that follow each other: what is recognized again if the process dies meanwhile. No step holds
@@ -25,12 +26,14 @@ import numpy as np
 from qasr.domain.audio import MediaLimits, Segment, to_ms
 from qasr.domain.errors import EngineFailed, NotFound
 from qasr.domain.options import RecognitionOptions
+from qasr.domain.speakers import Turns, Voice
 from qasr.domain.transcript import Sentence
 from qasr.engines.base import Capabilities
 from qasr.engines.registry import LoadedEngines
 from qasr.engines.room import DEFAULT, EngineRoom
 from qasr.engines.slots import Lane
 from qasr.pipeline.decode import Decoder
+from qasr.pipeline.diarize import attributed, diarizer_of, turns_by_channel, voices_in
 from qasr.pipeline.fetch import Fetcher, discard
 from qasr.pipeline.flow import ordered_map
 from qasr.pipeline.language import in_known_language
@@ -67,6 +70,10 @@ class Place:
     def heard(self, group: int) -> str:
         """Key of the sentences of a group."""
         return f"{self.results}{group}.jsonl"
+
+    def voices(self, group: int) -> str:
+        """Key of the voices of a group."""
+        return f"{self.results}{group}.voices.jsonl"
 
     @property
     def work(self) -> str:
@@ -115,6 +122,12 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
     """By name; None in results of earlier versions."""
 
 
+class _Voices(msgspec.Struct, frozen=True):
+    """What comes before the voices of a group: by which models they were found."""
+
+    models: str
+
+
 class _Piece(msgspec.Struct, frozen=True):
     """A segment in a group's index."""
 
@@ -126,6 +139,8 @@ class _Piece(msgspec.Struct, frozen=True):
 
 _sentence = msgspec.json.Decoder(Sentence)
 _heard = msgspec.json.Decoder(Heard)
+_voices = msgspec.json.Decoder(_Voices)
+_voice = msgspec.json.Decoder(Voice)
 _pieces = msgspec.json.Decoder(list[_Piece])
 
 
@@ -219,6 +234,8 @@ class Filed:
             raise EngineFailed("Intermediate results of the recording were lost.") from error
         judged = group == 0 and not asked.options.hints.language
         sentences = await _recognized(pieces, asked, engines, judged=judged)
+        if asked.options.speakers:
+            await self._find_voices(place, group, pieces, engines)
         heard = Heard(
             ms=sum(to_ms(len(piece.pcm)) for piece in pieces),
             sentences=len(sentences),
@@ -228,6 +245,34 @@ class Filed:
         encode = msgspec.json.Encoder().encode
         await self._objects.write(place.heard(group), b"\n".join([encode(heard), *map(encode, sentences), b""]))
         return heard
+
+    async def _find_voices(self, place: Place, group: int, pieces: list[Segment], engines: LoadedEngines) -> None:
+        """Written before the sentences: where these are, nothing is done again."""
+        diarizer = await diarizer_of(engines)
+        encode = msgspec.json.Encoder().encode
+        lines = [encode(_Voices(diarizer.name))]
+        async with ordered_map(partial(voices_in, diarizer=diarizer), _each(pieces), ahead=len(pieces)) as found:
+            lines += [encode(voice) async for voices in found for voice in voices]
+        await self._objects.write(place.voices(group), b"\n".join([*lines, b""]))
+
+    async def _turns(self, place: Place, plan: Plan, asked: Asked) -> dict[int, Turns]:
+        """Who speaks when on each channel; what voices are like is held for the whole recording: 1 KB each, of which
+        there are some 20 a minute.
+        """
+        if not asked.options.speakers:
+            return {}
+        async with self._engines.lease(asked.model) as engines:
+            diarizer = await diarizer_of(engines)
+            voices: list[Voice] = []
+            for group in range(plan.groups):
+                is_first = True
+                async for line in lines_of(self._objects.read_stream(place.voices(group))):
+                    if not is_first:
+                        voices.append(_voice.decode(line))
+                    elif _voices.decode(line).models != diarizer.name:
+                        raise EngineFailed("The models that tell speakers apart were exchanged during the task.")
+                    is_first = False
+            return await turns_by_channel(voices, diarizer, asked.options)
 
     def _hearing(self, engine: Capabilities) -> anyio.Semaphore:
         """A seat for one group: as many as keep the engine busy while others are read and written."""
@@ -258,7 +303,8 @@ class Filed:
                 engine=await self._engine(place, plan, asked),
                 language=asked.options.hints.language or language,
             )
-            await self._transcripts.write(place.task_id, place.number, header, self._sentences(place, plan))
+            turns = await self._turns(place, plan, asked)
+            await self._transcripts.write(place.task_id, place.number, header, self._sentences(place, plan, turns))
         await self.clear(place, plan.groups)
 
     async def _engine(self, place: Place, plan: Plan, asked: Asked) -> str:
@@ -266,14 +312,15 @@ class Filed:
         heard = (await self._recall(place, 0)).engine if plan.groups else None
         return heard or self._engines.chosen(asked.model).engine
 
-    async def _sentences(self, place: Place, plan: Plan) -> AsyncIterator[Sentence]:
+    async def _sentences(self, place: Place, plan: Plan, turns: dict[int, Turns]) -> AsyncIterator[Sentence]:
         """All sentences, one channel after the other; results are read once per channel, and never held together."""
         for channel in plan.channels:
             for group in range(plan.groups):
                 is_first = True
                 async for line in lines_of(self._objects.read_stream(place.heard(group))):
                     if not is_first and (sentence := _sentence.decode(line)).channel == channel:
-                        yield sentence
+                        for part in attributed(sentence, turns.get(channel)):
+                            yield part
                     is_first = False
 
     async def clear(self, place: Place, groups: int) -> None:
@@ -281,6 +328,7 @@ class Filed:
         await self._objects.delete_under(place.work)
         for group in range(groups):
             await self._objects.delete(place.heard(group))
+            await self._objects.delete(place.voices(group))
         await anyio.to_thread.run_sync(discard, self._folder / f"{place.task_id}-{place.number}")
 
     async def forget(self, task_id: str) -> None:

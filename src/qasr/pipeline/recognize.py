@@ -107,7 +107,7 @@ async def sentences_of(
             truncated=hypothesis.truncated,
         )
         for text, (begin, end), share, tokens in zip(
-            texts, spans, shares, _share_tokens(texts, hypothesis.tokens), strict=True
+            texts, spans, shares, share_tokens(texts, hypothesis.tokens), strict=True
         )
     )
 
@@ -149,7 +149,7 @@ def _by_words(texts: Sequence[str], words: Sequence[Word]) -> list[tuple[int, in
     return spans
 
 
-def _share_tokens(texts: Sequence[str], tokens: Sequence[Token]) -> list[tuple[Token, ...]]:
+def share_tokens(texts: Sequence[str], tokens: Sequence[Token]) -> list[tuple[Token, ...]]:
     """The tokens of each sentence: each goes to the sentence in which its first byte lies."""
     shares: list[list[Token]] = [[] for _ in texts]
     ends, total = [], 0

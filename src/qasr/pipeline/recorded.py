@@ -1,8 +1,10 @@
 """A recording becomes sentences::
 
     decoded blocks → segments (voice activity) → sentences of each (recognize.py) → (a known language?)
+                                               → (who speaks? diarize.py)
 
-Segments are recognized some ahead of the reader and come out in order of time. Leaving the block stops everything.
+Segments are recognized some ahead of the reader and come out in order of time; where speakers are told
+apart, all come at the end. Leaving the block stops everything.
 """
 
 from collections.abc import AsyncIterator
@@ -15,9 +17,11 @@ import numpy.typing as npt
 
 from qasr.domain.audio import Pcm, Segment
 from qasr.domain.options import RecognitionOptions
+from qasr.domain.speakers import Voice
 from qasr.domain.transcript import Sentence
 from qasr.engines.registry import LoadedEngines
 from qasr.engines.silero_vad import Probabilities, SileroVad, VadState
+from qasr.pipeline.diarize import diarizer_of, voices_in, with_speakers
 from qasr.pipeline.flow import ordered_map
 from qasr.pipeline.language import in_known_language
 from qasr.pipeline.normalize import written
@@ -63,9 +67,18 @@ async def transcription(
             memory.keep(segment, sentences)
         return sentences
 
+    voices: list[Voice] = []
+    diarizer = await diarizer_of(engines) if options.speakers else None
+
+    async def listen(segment: Segment) -> tuple[Sentence, ...]:
+        if diarizer is not None:
+            voices.extend(await voices_in(segment, diarizer))
+        return await hear(segment)
+
     ahead = min(capabilities.parallel_calls * capabilities.largest_batch, MOST_AHEAD)
-    async with ordered_map(hear, segments(blocks, engines.vad, policy, options.channels), ahead=ahead) as heard:
-        yield heard if options.hints.language else in_known_language(heard, capabilities)
+    async with ordered_map(listen, segments(blocks, engines.vad, policy, options.channels), ahead=ahead) as heard:
+        known = heard if options.hints.language else in_known_language(heard, capabilities)
+        yield known if diarizer is None else with_speakers(known, voices, diarizer, options)
 
 
 async def segments(

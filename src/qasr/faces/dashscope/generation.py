@@ -12,7 +12,7 @@ import msgspec
 
 from qasr.catalogue import LIVE, Model
 from qasr.domain.audio import RawFormat, Source
-from qasr.domain.errors import InvalidParameter, ModelNotServed, NoSpeech
+from qasr.domain.errors import InvalidParameter, ModelNotServed, NoSpeech, UnsupportedOption
 from qasr.domain.options import Hints, RecognitionOptions
 from qasr.domain.transcript import Sentence, Transcript, join, separator
 from qasr.domain.transcript import Word as SpokenWord
@@ -125,7 +125,13 @@ def _fun_options(
         hotwords=hotwords.instant(parameters.vocabulary),
         vocabulary=hotwords.stored(parameters.vocabulary_id, None, model, name),
     )
-    return RecognitionOptions(hints=hints, word_times="words", speakers=bool(parameters.speaker_diarization_enabled))
+    if parameters.speaker_diarization_enabled:  # seen in programs, but nobody knows how the service tells them
+        raise UnsupportedOption(
+            "speaker_diarization_enabled: this interface has no documented place for speakers; a file task tells them "
+            "(diarization_enabled).",
+            parameter="speaker_diarization_enabled",
+        )
+    return RecognitionOptions(hints=hints, word_times="words")
 
 
 # ---- answers

@@ -108,7 +108,8 @@ def _transcription_stream(
             async for sentence in listening.sentences():
                 piece = (separator(sentence.language) if heard else "") + sentence.text
                 heard.append(sentence)
-                await emit(chat.data_frame(msgspec.json.encode(transcriptions.delta(piece, sentence, wanted))))
+                for event in transcriptions.events(piece, len(heard), sentence, wanted):
+                    await emit(chat.data_frame(msgspec.json.encode(event)))
             done = transcriptions.done(join(tuple(heard)), heard, listening.duration_ms, wanted)
             await emit(chat.data_frame(msgspec.json.encode(done)))
             await emit(b"data: [DONE]\n\n")

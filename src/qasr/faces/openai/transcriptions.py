@@ -2,9 +2,9 @@
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias, cast, get_args
 
 import msgspec
 
@@ -24,8 +24,8 @@ from qasr.service import Order
 Form: TypeAlias = Sequence[tuple[str, str]]
 """The text fields, in order; lists repeat their name, with or without ``[]``."""
 
-ResponseFormat: TypeAlias = Literal["json", "text", "srt", "verbose_json", "vtt"]
-FORMATS: Final = ("json", "text", "srt", "verbose_json", "vtt")
+ResponseFormat: TypeAlias = Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"]
+FORMATS: Final = get_args(ResponseFormat)
 DEFAULT_HOTWORD_WEIGHT: Final = 4
 MOST_KEYWORDS: Final = 500
 LONGEST_KEYWORD: Final = 200
@@ -58,7 +58,11 @@ def parse(form: Form, source: Source, model: Model, owner: str, deadline_s: floa
         raise InvalidParameter(f"The prompt exceeds {LARGEST_CONTEXT} characters.", parameter="prompt")
     for name in ("known_speaker_names", "known_speaker_references"):
         if _many(form, name):
-            raise UnsupportedOption("The loaded engine does not tell speakers apart.", parameter=name)
+            raise UnsupportedOption(
+                f"{name}: speakers are told apart and named A, B, …, but not compared with known voices; leave the "
+                "parameter out.",
+                parameter=name,
+            )
     temperature = _number(form, "temperature", 0.0, 2.0)
     del temperature  # checked; recognition is greedy, which is what 0 asks for
     languages = _many(form, "languages")
@@ -67,10 +71,11 @@ def parse(form: Form, source: Source, model: Model, owner: str, deadline_s: floa
         context=prompt,
         hotwords=keywords(_many(form, "keywords")),
     )
-    timed = wanted.words or wanted.response_format in ("srt", "vtt")
+    diarized = wanted.response_format == "diarized_json"
+    timed = wanted.words or diarized or wanted.response_format in ("srt", "vtt")
     order = Order(
         source=source,
-        options=RecognitionOptions(hints=hints, word_times="words" if timed else "none"),
+        options=RecognitionOptions(hints=hints, speakers=diarized, word_times="words" if timed else "none"),
         limits=model.limits,
         languages=model.languages,
         owner=owner,
@@ -82,11 +87,6 @@ def parse(form: Form, source: Source, model: Model, owner: str, deadline_s: floa
 
 def _wanted(form: Form) -> Wanted:
     response_format = _one(form, "response_format") or "json"
-    if response_format == "diarized_json":
-        raise UnsupportedOption(
-            "The loaded engine does not tell speakers apart; response_format=diarized_json is not available.",
-            parameter="response_format",
-        )
     if response_format not in FORMATS:
         raise InvalidParameter(
             f"response_format {response_format[:50]!r} is none of {', '.join(FORMATS)}.", parameter="response_format"
@@ -107,8 +107,10 @@ def _wanted(form: Form) -> Wanted:
     if include and response_format != "json":
         raise InvalidParameter("include=logprobs needs response_format=json.", parameter="include")
     stream = _flag(form, "stream")
-    if stream and response_format not in ("json", "text"):
-        raise InvalidParameter("Streaming needs response_format=json or text.", parameter="response_format")
+    if stream and response_format not in ("json", "text", "diarized_json"):
+        raise InvalidParameter(
+            "Streaming needs response_format=json, text or diarized_json.", parameter="response_format"
+        )
     return Wanted(
         response_format=cast("ResponseFormat", response_format),
         words="word" in granularities,
@@ -207,6 +209,8 @@ def render(transcript: Transcript, wanted: Wanted) -> tuple[bytes, str]:
             return srt(transcript.sentences).encode(), "text/plain; charset=utf-8"
         case "vtt":
             return vtt(transcript.sentences).encode(), "text/vtt; charset=utf-8"
+        case "diarized_json":
+            return msgspec.json.encode(_diarized(transcript)), "application/json"
         case "verbose_json":
             return msgspec.json.encode(_verbose(transcript, wanted)), "application/json"
         case "json":
@@ -217,6 +221,41 @@ def render(transcript: Transcript, wanted: Wanted) -> tuple[bytes, str]:
                 logprobs=[_logprob(token) for token in tokens] if wanted.logprobs else msgspec.UNSET,
             )
             return msgspec.json.encode(body), "application/json"
+
+
+def _diarized(transcript: Transcript) -> wire.DiarizedTranscription:
+    return wire.DiarizedTranscription(
+        duration=transcript.duration_ms / 1000,
+        text=transcript.text,
+        segments=[spoken(number, sentence) for number, sentence in enumerate(transcript.sentences, start=1)],
+        usage=wire.DurationUsage(seconds=-(-transcript.duration_ms // 1000)),
+    )
+
+
+def spoken(number: int, sentence: Sentence) -> wire.DiarizedSegment:
+    """What one speaker says; *number* counts from 1."""
+    return wire.DiarizedSegment(
+        id=segment_id(number),
+        start=sentence.begin_ms / 1000,
+        end=sentence.end_ms / 1000,
+        text=sentence.text,
+        speaker=speaker_name(sentence.speaker or 0),
+    )
+
+
+def segment_id(number: int) -> str:
+    """As upstream writes them."""
+    return f"seg_{number:03}"
+
+
+def speaker_name(speaker: int) -> str:
+    """A to Z, then AA, AB and so on."""
+    letters = ""
+    while speaker >= 0:
+        speaker, letter = divmod(speaker, 26)
+        letters = chr(ord("A") + letter) + letters
+        speaker -= 1
+    return letters
 
 
 def _verbose(transcript: Transcript, wanted: Wanted) -> wire.VerboseTranscription:
@@ -278,10 +317,15 @@ def _token_usage(duration_ms: int, sentences: Sequence[Sentence]) -> wire.TokenU
     )
 
 
-def delta(piece: str, sentence: Sentence, wanted: Wanted) -> wire.TextDelta:
-    """One event of a stream."""
+def events(piece: str, number: int, sentence: Sentence, wanted: Wanted) -> Iterator[msgspec.Struct]:
+    """What a stream tells of one sentence; *piece* is its text with what parts it from those before."""
     logprobs = [_logprob(token) for token in sentence.tokens] if wanted.logprobs else msgspec.UNSET
-    return wire.TextDelta(delta=piece, logprobs=logprobs)
+    is_diarized = wanted.response_format == "diarized_json"
+    yield wire.TextDelta(
+        delta=piece, logprobs=logprobs, segment_id=segment_id(number) if is_diarized else msgspec.UNSET
+    )
+    if is_diarized:
+        yield spoken(number, sentence)
 
 
 def done(text: str, sentences: Sequence[Sentence], duration_ms: int, wanted: Wanted) -> wire.TextDone:

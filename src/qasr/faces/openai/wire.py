@@ -245,11 +245,33 @@ class VerboseTranscription(Struct, frozen=True):
     task: Literal["transcribe"] = "transcribe"
 
 
+class DiarizedSegment(Struct, frozen=True):
+    """What one speaker says, in an answer and as an event of a stream. Times in seconds; ``speaker`` is A, B, …"""
+
+    id: str
+    start: float
+    end: float
+    text: str
+    speaker: str
+    type: Literal["transcript.text.segment"] = "transcript.text.segment"
+
+
+class DiarizedTranscription(Struct, frozen=True):
+    """``response_format=diarized_json``."""
+
+    duration: float
+    text: str
+    segments: list[DiarizedSegment]
+    usage: DurationUsage
+    task: Literal["transcribe"] = "transcribe"
+
+
 class TextDelta(Struct, frozen=True):
     """A piece of text."""
 
     delta: str
     logprobs: list[Logprob] | UnsetType = UNSET
+    segment_id: str | UnsetType = UNSET
     type: Literal["transcript.text.delta"] = "transcript.text.delta"
 
 
