@@ -1,6 +1,7 @@
 """Signed addresses of result documents: whoever has one may read it for a time, without a key, as from OSS.
 
-``/results/<task>/<number>.json?Expires=<unix s>&Signature=<base64url>``. The signature covers task, number and time.
+``/results/<task>/<number>.json?Expires=<unix s>&Signature=<base64url>``. The signature covers the method (GET, and with
+it HEAD), task, number and time.
 """
 
 import base64
@@ -51,7 +52,7 @@ class ResultLinks:
             raise AccessDenied("Request has expired.")
 
     def _sign(self, task_id: str, number: int, expires: str) -> str:
-        text = f"result:{task_id}/{number}:{expires}".encode("utf-8", "surrogatepass")
+        text = f"GET:result:{task_id}/{number}:{expires}".encode("utf-8", "surrogatepass")
         return base64.urlsafe_b64encode(hmac.digest(self._secret(), text, hashlib.sha256)).decode()
 
 
