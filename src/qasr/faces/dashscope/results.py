@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from qasr.domain.errors import AccessDenied, CapacityError, EngineError, NotFound, QasrError
+from qasr.domain.errors import AccessDenied, CapacityError, EngineError, EngineUnavailable, NotFound, QasrError
 
 VALID_S: Final = 24 * 3600
 """Documented life of a link."""
@@ -63,7 +63,7 @@ def to_wire(error: QasrError, request_id: str) -> tuple[int, bytes]:
             status, code = 403, "AccessDenied"
         case NotFound():
             status, code = 404, "NoSuchKey"
-        case CapacityError():
+        case CapacityError() | EngineUnavailable():
             status, code = 503, "ServiceUnavailable"
         case EngineError():
             status, code = 500, "InternalError"
