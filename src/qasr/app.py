@@ -18,7 +18,16 @@ from qasr.config import Settings
 from qasr.domain.errors import InvalidParameter
 from qasr.engines.room import DEFAULT, EngineRoom
 from qasr.faces import dashscope, health, openai, openapi
-from qasr.faces.http import Bodies, Keys, ReadToTheEnd, RequestIds, TrailingSlashes, sleep_until_cancelled
+from qasr.faces.http import (
+    Bodies,
+    Keys,
+    ReadToTheEnd,
+    RequestIds,
+    SafeHeaders,
+    TrailingSlashes,
+    sleep_until_cancelled,
+)
+from qasr.faces.names import OwnNames
 from qasr.faces.sockets import Ears, Limits, LiveContext, Sockets
 from qasr.faces.unknown import handlers
 from qasr.jobs.dbos import durable
@@ -265,7 +274,10 @@ def build(settings: Settings) -> Starlette:
     app.router.redirect_slashes = False  # TrailingSlashes sees to them
     app.add_middleware(ReadToTheEnd, most_bytes=settings.server.max_body_bytes)
     app.add_middleware(TrailingSlashes)
+    if not settings.auth.keys:
+        app.add_middleware(OwnNames, external_url=settings.server.external_url)
     app.add_middleware(RequestIds)
+    app.add_middleware(SafeHeaders)
     return app
 
 

@@ -52,6 +52,15 @@ class Server(_Section):
     """All request bodies in memory together; beyond it requests are told to come later."""
     answer_s: float = Field(default=300.0, gt=0)
     """Longest time for a synchronous answer (the documented 300 s)."""
+    patience_s: float = Field(default=20.0, gt=0)
+    """How long a client may be silent in the middle of a request, or not read its answer; a request's head must have
+    come by then, and a body that takes longer must bring 4 KiB each second."""
+    most_connections: int = Field(default=2048, ge=1)
+    """Connections at once, also those of live sessions; more are turned away with 503."""
+    tls_certificate: Path | None = None
+    """Certificate chain in PEM; with it, HTTPS is spoken."""
+    tls_key: Path | None = None
+    """Its private key in PEM, without a passphrase; None: it stands in the same file."""
 
 
 class Auth(_Section):

@@ -5,9 +5,27 @@ Keys that start with ``pii_`` are dropped before anything is written.
 
 import logging
 import sys
+from contextlib import suppress
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
+
+
+class _Patient:
+    """A stream whose failures end nothing: its disk may be full, and who read it may have gone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def set_up(level: str, *, json_lines: bool) -> None:
@@ -19,6 +37,7 @@ def set_up(level: str, *, json_lines: bool) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _drop_personal,
     ]
+    stream: Any = _Patient(sys.stderr)
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if json_lines
@@ -31,10 +50,10 @@ def set_up(level: str, *, json_lines: bool) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
 

@@ -50,6 +50,7 @@ from qasr.pipeline.live_decode import LiveDecoders, LiveStream
 from qasr.pipeline.recognize import Turn
 from qasr.pipeline.recorded import Memory, transcription
 from qasr.pipeline.segment import SegmentPolicy
+from qasr.storage.outages import cause, outage
 from qasr.storage.tasks import TaskFilter
 from qasr.storage.transcripts import Transcripts
 from qasr.storage.uploads import SCHEME, Uploads
@@ -491,6 +492,9 @@ def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
         return ours[0]
     if all(isinstance(error, TimeoutError) for error in leaves):
         return DeadlineExceeded("The request was not answered in time.")
+    if (away := next(filter(None, map(outage, leaves)), None)) is not None:
+        log.error("storage_unavailable", errors=[f"{type(error).__name__}: {cause(error)}" for error in leaves])
+        return away
     log.error("recognition_failed", errors=[repr(error) for error in leaves], exc_info=group)
     return EngineFailed("The recognition failed for a reason of our own.")
 

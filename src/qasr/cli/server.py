@@ -2,11 +2,14 @@
 
 import signal
 import socket
+import ssl
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import httpx2
@@ -18,6 +21,7 @@ from starlette.applications import Starlette
 from qasr import __version__, log
 from qasr.app import build
 from qasr.cli import configuration
+from qasr.cli.connections import ConnectionLimits, LimitedHttp, most_connections
 from qasr.cli.failure import FAILED, fail
 from qasr.cli.memory import keep_small
 from qasr.cli.websocket import LARGEST_MESSAGE, PING_S, LiveWebSocket
@@ -41,6 +45,7 @@ def run(flags: Mapping[str, object], config_file: Path | None) -> None:
     for variable, meant in configuration.unknown_variables().items():
         logger.warning("unknown_setting", variable=variable, **({"did_you_mean": meant} if meant else {}))
     try:
+        check_certificate(settings)
         app = build(settings)
         with exclusive(settings.data_dir), closing(listen(settings.server.host, settings.server.port)) as sock:
             started = _serve(app, sock, settings)
@@ -48,6 +53,25 @@ def run(flags: Mapping[str, object], config_file: Path | None) -> None:
         fail(error)
     if not started:
         fail("the server could not start; the log above tells why", FAILED)
+
+
+def check_certificate(settings: Settings) -> None:
+    """See that the files of TLS can be used, before anything is started.
+
+    Raises:
+        InvalidParameter: they cannot; the message tells which.
+    """
+    certificate, key = settings.server.tls_certificate, settings.server.tls_key
+    if certificate is None:
+        if key is not None:
+            raise InvalidParameter("server.tls_key is set, and server.tls_certificate is not")
+        return
+    try:  # an empty password: else a key that has one is asked for on the terminal
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except OSError as error:  # ssl.SSLError is one
+        names = str(certificate) if key is None else f"{certificate} and {key}"
+        reason = getattr(error, "reason", None) or error.strerror or str(error)
+        raise InvalidParameter(f"server.tls_certificate: {names} cannot be used: {reason}") from error
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -77,10 +101,17 @@ def listen(host: str, port: int) -> socket.socket:
 
 def _serve(app: Starlette, sock: socket.socket, settings: Settings) -> bool:
     """Whether it started."""
+    limits = ConnectionLimits(
+        most=most_connections(settings.server.most_connections), patience_s=settings.server.patience_s
+    )
+    tempfile.tempdir = str(settings.data_dir / "spool")  # parts of forms; not on a disk that nobody thought of
+    make_connection: Any = partial(LimitedHttp, limits)  # uvicorn wants a class, and only calls it
     server = _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=make_connection,
+            ssl_certfile=settings.server.tls_certificate,
+            ssl_keyfile=settings.server.tls_key,
             ws=LiveWebSocket,
             ws_max_size=LARGEST_MESSAGE,
             ws_ping_interval=PING_S,
@@ -96,7 +127,9 @@ def _serve(app: Starlette, sock: socket.socket, settings: Settings) -> bool:
         )
     )
     server.before_shutdown = app.state.close_sockets
-    welcome = greeting(base_url(settings.server.host, sock.getsockname()[1]), settings)
+    welcome = greeting(
+        base_url(settings.server.host, sock.getsockname()[1], tls=settings.server.tls_certificate is not None), settings
+    )
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
@@ -135,17 +168,18 @@ async def _announce(server: uvicorn.Server, app: Starlette, welcome: str) -> Non
     """Print *welcome* once ``/readyz`` answers 200."""
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await anyio.sleep(0.02)
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://qasr") as client:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost") as client:
         while (await client.get("/readyz")).status_code != httpx2.codes.OK:  # noqa: ASYNC110
             await anyio.sleep(0.05)
     sys.stdout.write(welcome)
     sys.stdout.flush()
 
 
-def base_url(host: str, port: int) -> str:
+def base_url(host: str, port: int, *, tls: bool = False) -> str:
     """How this machine reaches a server that listens on *host* and *port*."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - read, not bound
-    return f"http://[{reached}]:{port}" if ":" in reached and "[" not in reached else f"http://{reached}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{reached}]:{port}" if ":" in reached and "[" not in reached else f"{scheme}://{reached}:{port}"
 
 
 def greeting(base: str, settings: Settings) -> str:

@@ -28,6 +28,7 @@ from qasr.domain.errors import (
 )
 from qasr.domain.transcript import Transcript
 from qasr.service import Listening
+from qasr.storage.outages import cause, outage
 
 T = TypeVar("T")
 
@@ -151,6 +152,36 @@ class RequestIds:
         await self.app(scope, receive, send_with_id)
 
 
+SAFE_HEADERS: Final[Mapping[str, str]] = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""For browsers: what we answer is data, neither run nor framed nor kept. An answer's own value stands."""
+
+
+class SafeHeaders:
+    """Middleware: ``SAFE_HEADERS`` on each answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+        async def send_safely(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                headers = MutableHeaders(scope=message)
+                for name, value in SAFE_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, send_safely)
+
+
 class TrailingSlashes:
     """Middleware: ``…/models/`` is ``…/models``. Answered there and then: a redirected POST loses its body in many
     clients.
@@ -244,13 +275,21 @@ def endpoint(to_wire: ToWire) -> Callable[[Endpoint], Endpoint]:
             except QasrError as error:
                 log.info("refused", path=request.url.path, error=type(error).__name__)
                 return error_answer(error, to_wire, identity)
-            except Exception:  # no failure reaches a client as a nameless 500
-                log.exception("handler_raised", path=request.url.path)
-                return error_answer(EngineFailed("Internal server error."), to_wire, identity)
+            except Exception as error:  # noqa: BLE001 - no failure reaches a client as a nameless 500
+                return error_answer(ours("handler_raised", error), to_wire, identity)
 
         return answer
 
     return decorate
+
+
+def ours(event: str, error: Exception) -> QasrError:
+    """What a client is told of a failure that is no ``QasrError``; the log gets the rest, under *event*."""
+    if (away := outage(error)) is not None:
+        log.error("storage_unavailable", error=type(error).__name__, cause=cause(error))
+        return away
+    log.error(event, exc_info=error)
+    return EngineFailed("Internal server error.")
 
 
 async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) -> T:
@@ -329,12 +368,12 @@ class EventStream(Response):
             try:
                 await self._produce(emit, headers)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
-            except OSError:  # the connection broke while we wrote
-                log.info("client_gone")
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - told in full
+                if isinstance(error, OSError) and outage(error) is None:  # the connection broke while we wrote
+                    log.info("client_gone")
+                    return
                 if not isinstance(error, QasrError):
-                    log.exception("stream_raised")
-                    error = EngineFailed("Internal server error.")
+                    error = ours("stream_raised", error)
                 if started:
                     await emit(self._frame(error))
                     await send({"type": "http.response.body", "body": b"", "more_body": False})

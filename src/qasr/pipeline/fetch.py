@@ -28,7 +28,7 @@ import msgspec
 
 from qasr import __version__
 from qasr.domain.errors import (
-    EngineFailed,
+    EngineUnavailable,
     FetchFailed,
     FetchIncomplete,
     FetchRefused,
@@ -403,7 +403,7 @@ class _Spool:
         try:
             await anyio.to_thread.run_sync(self._file.write, self._gathered)
         except OSError as error:
-            raise EngineFailed("The server has no room for the file.") from error
+            raise EngineUnavailable("The server has no room for the file.") from error
         self._gathered = bytearray()
 
 

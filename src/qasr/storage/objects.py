@@ -6,9 +6,9 @@ Clients' file names never become paths: keys are checked against ``_KEY`` before
 import re
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import obstore
@@ -17,10 +17,16 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from qasr.domain.errors import AccessDenied, NotFound
 
+if TYPE_CHECKING:  # they are not there when we run
+    from obstore.store import RetryConfig
+
 _KEY: Final = re.compile(r"^(?!.*\.\.)(?!.*//)[A-Za-z0-9][A-Za-z0-9._/-]{0,500}(?<!/)\Z")
 
 STREAM_BYTES: Final = 1024 * 1024
 """Of an object that are in memory while it is read or written in pieces."""
+
+RETRIES: Final["RetryConfig"] = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
+"""Somebody waits for the answer; tasks try again by themselves."""
 
 
 class Objects:
@@ -33,7 +39,7 @@ class Objects:
     def open(cls, url: str | None, folder: Path) -> "Objects":
         """The store at *url*, or *folder* on this machine."""
         if url is not None:
-            return cls(from_url(url))
+            return cls(_remote(url))
         folder.mkdir(parents=True, exist_ok=True)
         return cls(LocalStore(folder, automatic_cleanup=True))
 
@@ -129,6 +135,12 @@ class Objects:
             for meta in batch:
                 if meta["last_modified"] < moment:
                     yield meta["path"]
+
+
+def _remote(url: str) -> ObjectStore:
+    if url.startswith("file:"):
+        return from_url(url)
+    return from_url(url, retry_config=RETRIES)  # options of the client would drop those in the environment
 
 
 def _checked(key: str) -> str:

@@ -1,6 +1,7 @@
 """Signed addresses of result documents: whoever has one may read it for a time, without a key, as from OSS.
 
-``/results/<task>/<number>.json?Expires=<unix s>&Signature=<base64url>``. The signature covers task, number and time.
+``/results/<task>/<number>.json?Expires=<unix s>&Signature=<base64url>``. The signature covers the method (GET, and with
+it HEAD), task, number and time.
 """
 
 import base64
@@ -13,7 +14,7 @@ from typing import Final
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from qasr.domain.errors import AccessDenied, CapacityError, EngineError, NotFound, QasrError
+from qasr.domain.errors import AccessDenied, CapacityError, EngineError, EngineUnavailable, NotFound, QasrError
 
 VALID_S: Final = 24 * 3600
 """Documented life of a link."""
@@ -51,7 +52,7 @@ class ResultLinks:
             raise AccessDenied("Request has expired.")
 
     def _sign(self, task_id: str, number: int, expires: str) -> str:
-        text = f"result:{task_id}/{number}:{expires}".encode("utf-8", "surrogatepass")
+        text = f"GET:result:{task_id}/{number}:{expires}".encode("utf-8", "surrogatepass")
         return base64.urlsafe_b64encode(hmac.digest(self._secret(), text, hashlib.sha256)).decode()
 
 
@@ -62,7 +63,7 @@ def to_wire(error: QasrError, request_id: str) -> tuple[int, bytes]:
             status, code = 403, "AccessDenied"
         case NotFound():
             status, code = 404, "NoSuchKey"
-        case CapacityError():
+        case CapacityError() | EngineUnavailable():
             status, code = 503, "ServiceUnavailable"
         case EngineError():
             status, code = 500, "InternalError"

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from typing import Final
 from xml.sax.saxutils import escape
 
-from qasr.domain.errors import AccessDenied, CapacityError, EngineError, InvalidParameter, QasrError, TooLarge
+from qasr.domain.errors import (
+    AccessDenied,
+    CapacityError,
+    EngineError,
+    EngineUnavailable,
+    InvalidParameter,
+    QasrError,
+    TooLarge,
+)
 from qasr.faces.dashscope import wire
 from qasr.storage.uploads import Permit
 
@@ -51,7 +59,7 @@ def to_wire(error: QasrError, request_id: str) -> tuple[int, bytes]:
             status, code = 403, "AccessDenied"
         case TooLarge():
             status, code = 400, "EntityTooLarge"
-        case CapacityError():
+        case CapacityError() | EngineUnavailable():
             status, code = 503, "ServiceUnavailable"
         case EngineError():
             status, code = 500, "InternalError"
