@@ -27,7 +27,9 @@
     │   └── NoSpeech              nothing was said
     ├── CapacityError         try later
     │   ├── QueueFull
-    │   └── RateLimited
+    │   └── RateLimited           the key asks more often than it may
+    │       ├── BurstLimited          within one second
+    │       └── QuotaExceeded         it has used up what it may have for some time
     └── EngineError           we are at fault
         ├── EngineUnavailable     no engine is loaded, or it is being restarted
         ├── EngineFailed          this call failed and may be tried again
@@ -146,13 +148,26 @@ class CapacityError(QasrError):
 
     retry_after_s: int = 1
 
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
+
 
 class QueueFull(CapacityError):
     """More is waiting for the engine than may wait."""
 
 
 class RateLimited(CapacityError):
-    """The key asks more often than it may."""
+    """The key asks more often than it may, or for more at once."""
+
+
+class BurstLimited(RateLimited):
+    """The key asks more often within one second than it may."""
+
+
+class QuotaExceeded(RateLimited):
+    """The key has used up the audio that it may have, in a day or in its queue."""
 
 
 class EngineError(QasrError):

@@ -223,6 +223,20 @@ class Tasks:
             lambda connection: int(connection.execute(_N_UNFINISHED, {"owner": owner}).scalar_one())
         )
 
+    async def unheard_ms(self, owner: str) -> Mapping[str, int]:
+        """Speech of *owner*'s unfinished tasks that is still to be heard, by model.
+
+        A recording has none before it is cut; what is left of one that has ended is not counted.
+        """
+        query = (
+            sa.select(tasks.c.model, sa.func.sum(subtasks.c.speech_ms - subtasks.c.done_ms))
+            .join(subtasks, subtasks.c.task_id == tasks.c.id)
+            .where(tasks.c.owner == owner, tasks.c.state.in_(UNFINISHED), subtasks.c.state.in_(UNFINISHED))
+            .group_by(tasks.c.model)
+        )
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return {str(model): int(ms) for model, ms in rows}
+
     async def begin_subtask(self, task_id: TaskId, number: int) -> None:
         """A recording is being worked on; nothing happens if it has ended."""
         await self._change(task_id, number, [TaskState.PENDING], {"state": TaskState.RUNNING})
