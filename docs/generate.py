@@ -166,7 +166,7 @@ def _default(value: object) -> str:
 def kinds(root: type[tree.QasrError] = tree.QasrError) -> Iterator[type[tree.QasrError]]:
     """All errors of the tree that are raised as themselves: those at its ends, and those that mean something."""
     for kind in root.__subclasses__():
-        if kind in (tree.InvalidParameter, tree.FetchFailed) or not kind.__subclasses__():
+        if kind in (tree.InvalidParameter, tree.FetchFailed, tree.RateLimited) or not kind.__subclasses__():
             yield kind
         yield from kinds(kind)
 
@@ -249,6 +249,8 @@ ASKED_BEFORE: Final = frozenset(
         tree.AccessDenied,
         tree.WrongState,
         tree.RateLimited,
+        tree.BurstLimited,
+        tree.QuotaExceeded,
     }
 )
 """Errors of submissions; no recording fails by them."""

@@ -3,7 +3,7 @@
 import ipaddress
 import shutil
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -13,13 +13,20 @@ import structlog
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from qasr import catalogue
+from qasr import catalogue, config
 from qasr.config import Settings
+from qasr.domain.access import LIMITS, Allowance, Caller, Limits, Scope
 from qasr.domain.errors import InvalidParameter
+from qasr.domain.live import LiveOptions, LiveSession
+from qasr.domain.task import Task
+from qasr.domain.use import use_of
 from qasr.engines.registry import AUTO, EnginesInLoading, installed
-from qasr.faces import dashscope, health, openai, openapi
-from qasr.faces.http import Bodies, Keys, ReadToTheEnd, RequestIds, TrailingSlashes, sleep_until_cancelled
-from qasr.faces.sockets import Ears, Limits, LiveContext, Sockets
+from qasr.faces import admin, dashscope, health, onemin, openai, openapi
+from qasr.faces.gate import Gate
+from qasr.faces.http import Bodies, ReadToTheEnd, RequestIds, TrailingSlashes, sleep_until_cancelled
+from qasr.faces.keys import Keys
+from qasr.faces.sockets import Ears, LiveContext, Sockets
+from qasr.faces.sockets import Limits as SocketLimits
 from qasr.faces.unknown import handlers
 from qasr.jobs.dbos import durable
 from qasr.jobs.desk import GRACE_S, Desk
@@ -34,16 +41,24 @@ from qasr.pipeline.flow import background
 from qasr.pipeline.live import LiveLimits
 from qasr.pipeline.live_decode import LiveDecoders
 from qasr.service import Service
+from qasr.storage.assets import Assets, Records
+from qasr.storage.books import Books
+from qasr.storage.buckets import MemoryBuckets, SharedBuckets
 from qasr.storage.callbacks import Callbacks
-from qasr.storage.database import Database, create_engine, url_in
+from qasr.storage.database import FILE, Database, create_engine, url_in
 from qasr.storage.executors import Executors, stable_id
+from qasr.storage.keys import KeyRing, has_any
 from qasr.storage.objects import Objects
-from qasr.storage.tasks import Tasks
+from qasr.storage.tasks import Tasks, now_ms
 from qasr.storage.transcripts import Transcripts
 from qasr.storage.uploads import Uploads, server_secret
+from qasr.storage.usage import FLUSH_S, UsageBook, day_of
 from qasr.workers import available_cpus
 
 SWEEP_S: Final = 3600.0
+DAY_MS: Final = 24 * 3600 * 1000
+LAST_WORDS_S: Final = 5.0
+"""For what was used and is not written yet, when the process is to end."""
 AGAIN_S: Final = 5.0
 """Before doing tasks is tried again, when their database was away."""
 
@@ -93,8 +108,12 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
         processes = settings.engines.decoders or min(available_cpus() + 1, 4)
         decoder = await stack.enter_async_context(Decoder(processes=processes))
         fetcher = await stack.enter_async_context(Fetcher(fetch))
-        desk = None
+        desk, books = None, None
         if serving:
+            database = Database(url_in(settings.data_dir, settings.database.url))
+            stack.callback(database.close)
+            await anyio.to_thread.run_sync(database.migrate)
+            books = await stack.enter_async_context(_books(settings, database, objects))
             recordings = Filed(
                 objects=objects,
                 engines=engines,
@@ -103,7 +122,7 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
                 uploads=uploads,
                 folder=settings.data_dir / "fetching",
             )
-            desk = await stack.enter_async_context(_tasks(settings, recordings, fetch))
+            desk = await stack.enter_async_context(_tasks(settings, database, books, recordings, fetch))
         sounds = None
         if serving:
             sounds = await stack.enter_async_context(LiveDecoders(processes=settings.live.decoders))
@@ -116,6 +135,7 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
             spool=spool,
             desk=desk,
             sounds=sounds,
+            books=books,
             live=LiveLimits(
                 most_sessions=settings.live.most_sessions,
                 queue_audio_s=settings.live.queue_audio_s,
@@ -126,17 +146,53 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
 
 
 @asynccontextmanager
-async def _tasks(settings: Settings, recordings: Filed, calls: FetchPolicy) -> AsyncIterator[Desk]:
+async def _books(settings: Settings, database: Database, objects: Objects) -> AsyncIterator[Books]:
+    """The books, written now and then, and once more at the end."""
+    keep_ms = settings.onemin.keep_days * DAY_MS
+    books = Books(
+        keys=KeyRing(database),
+        usage=UsageBook(database),
+        buckets=MemoryBuckets() if database.is_sqlite else SharedBuckets(database),
+        assets=Assets(database, objects, most_bytes=settings.onemin.max_stored_bytes, keep_ms=keep_ms),
+        records=Records(database, keep_ms=keep_ms),
+    )
+
+    async def forget() -> None:
+        await books.usage.forget(day_of(now_ms() - settings.usage.keep_days * DAY_MS))
+
+    try:
+        async with background() as group:
+            group.start_soon(sleep_until_cancelled, FLUSH_S, books.usage.flush)
+            for sweep in (books.buckets.sweep, books.assets.sweep, books.records.sweep, forget):
+                group.start_soon(sleep_until_cancelled, SWEEP_S, sweep)
+            yield books
+    finally:
+        with anyio.move_on_after(LAST_WORDS_S, shield=True):
+            try:
+                await books.usage.flush()
+            except Exception:
+                log.exception("usage_not_written")
+
+
+@asynccontextmanager
+async def _tasks(
+    settings: Settings, database: Database, books: Books, recordings: Filed, calls: FetchPolicy
+) -> AsyncIterator[Desk]:
     """The desk; behind it, some time later, the durable engine and its keeper. *calls*: where webhooks may lead."""
-    database = Database(url_in(settings.data_dir, settings.database.url))
-    await anyio.to_thread.run_sync(database.migrate)
     tasks = Tasks(database)
     desk = Desk(tasks, most_unfinished=settings.jobs.most_unfinished, webhook=settings.webhook.url)
+
+    def note(task: Task) -> None:
+        model = names.resolve(task.order.model).name
+        books.usage.note(task.order.owner, model, Scope.DASHSCOPE, use_of(task))
+
+    names = catalogue.built_in()
+    perform = Perform(tasks, recordings, ended=note)
 
     async def work() -> None:
         while True:
             try:
-                await _do_tasks(settings, database, Perform(tasks, recordings), recordings, desk)
+                await _do_tasks(settings, database, perform, recordings, desk)
             except Exception:  # the database is away, say; what was handed in is in its rows
                 log.exception("tasks_failed", again_in_s=AGAIN_S)
             await anyio.sleep(AGAIN_S)
@@ -147,11 +203,10 @@ async def _tasks(settings: Settings, recordings: Filed, calls: FetchPolicy) -> A
         async with Fetcher(calls) as poster:  # of its own: downloads may take all connections of the other one
             await Courier(Callbacks(database), tasks, poster, secret=secret).work()
 
-    with closing(database):
-        async with background() as group:
-            group.start_soon(work)
-            group.start_soon(call)
-            yield desk
+    async with background() as group:
+        group.start_soon(work)
+        group.start_soon(call)
+        yield desk
 
 
 async def _do_tasks(settings: Settings, database: Database, work: Work, recordings: Filed, desk: Desk) -> None:
@@ -197,10 +252,11 @@ def build(settings: Settings) -> Starlette:
     """
     check_exposure(settings)
     check_engine(settings.engines.default)
-    keys = Keys(settings.auth.keys)
+    check_limits(settings)
+    keys = Keys(settings.auth.keys, lambda: holder[0].books.keys, is_open=is_loopback(settings.server.host))
     bodies = Bodies(largest=settings.server.max_body_bytes, together=settings.server.max_bodies_bytes)
     names = catalogue.built_in()
-    sockets = Sockets(Limits(stalled_s=settings.live.stalled_s))
+    sockets = Sockets(SocketLimits(stalled_s=settings.live.stalled_s))
     holder: list[Service] = []
 
     @asynccontextmanager
@@ -212,16 +268,24 @@ def build(settings: Settings) -> Starlette:
     def service() -> Service:
         return holder[0]
 
+    def ears(caller: Caller, interface: Scope) -> Ears:
+        def live(options: LiveOptions, *, model: str) -> AbstractAsyncContextManager[LiveSession]:
+            return gate.visit(caller, model, interface).live(options)
+
+        return Ears(live=live, decode=service().live_sound)
+
+    gate = Gate(service, allowance(settings.limits), names)
     live = LiveContext(
         sockets=sockets,
-        ears=lambda: Ears(live=service().live, decode=service().live_sound),
+        ears=ears,
         session_s=settings.live.session_s,
         idle_s=settings.live.idle_s,
     )
     context = dashscope.Context(
         service=service,
         catalogue=names,
-        keys=keys,
+        keys=keys.within(Scope.DASHSCOPE),
+        gate=gate,
         bodies=bodies,
         links=dashscope.ResultLinks(
             partial(server_secret, settings.data_dir, settings.server.secret),
@@ -242,23 +306,61 @@ def build(settings: Settings) -> Starlette:
             openai.Context(
                 service=service,
                 catalogue=names,
-                keys=keys,
+                keys=keys.within(Scope.OPENAI),
+                gate=gate,
                 bodies=bodies,
                 answer_s=settings.server.answer_s,
                 spool=settings.data_dir / "spool",
                 live=live,
             )
         ),
+        *onemin.routes(
+            onemin.Context(
+                service=service,
+                catalogue=names,
+                keys=keys.within(Scope.ONEMIN),
+                gate=gate,
+                bodies=bodies,
+                external_url=settings.server.external_url,
+                answer_s=settings.server.answer_s,
+                spool=settings.data_dir / "spool",
+                max_asset_bytes=settings.onemin.max_asset_bytes,
+            )
+        ),
+        *admin.routes(admin.Context(service=service, catalogue=names, keys=keys.within(Scope.ADMIN), bodies=bodies)),
         *openapi.routes(),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers())
     app.state.wind_down = lambda: service().wind_down()
     app.state.close_sockets = sockets.close
     app.router.redirect_slashes = False  # TrailingSlashes sees to them
-    app.add_middleware(ReadToTheEnd, most_bytes=settings.server.max_body_bytes)
+    most_read = max(settings.server.max_body_bytes, 2 * settings.onemin.max_asset_bytes)
+    app.add_middleware(ReadToTheEnd, most_bytes=most_read)
     app.add_middleware(TrailingSlashes)
     app.add_middleware(RequestIds)
     return app
+
+
+def allowance(limits: config.Limits) -> Allowance:
+    """The limits of the settings."""
+
+    def of(section: config.ModelLimits) -> Limits:
+        return Limits(**{name: getattr(section, name) for name in LIMITS})
+
+    return Allowance(total=of(limits), models={name: of(section) for name, section in limits.models.items()})
+
+
+def check_limits(settings: Settings) -> None:
+    """Refuse limits of models that there are not.
+
+    Raises:
+        InvalidParameter: with the name.
+    """
+    names = {model.name for model in catalogue.built_in().models}
+    if unknown := sorted(set(settings.limits.models) - names):
+        raise InvalidParameter(
+            f"limits.models: {unknown[0]!r} is no name of the catalogue (docs/compat.md#model-names)"
+        )
 
 
 def check_exposure(settings: Settings) -> None:
@@ -267,13 +369,22 @@ def check_exposure(settings: Settings) -> None:
     Raises:
         InvalidParameter: with what to do.
     """
-    if settings.auth.keys or is_loopback(settings.server.host):
+    if settings.auth.keys or is_loopback(settings.server.host) or has_keys(settings):
         return
     raise InvalidParameter(
         f"binding to {settings.server.host} without an API key would let anybody in. Set one, for example\n"
         "  export QASR_AUTH__KEYS=sk-$(openssl rand -hex 16) && echo $QASR_AUTH__KEYS\n"
+        "or make one with qasr keys create NAME,\n"
         "or bind to this machine only with --host 127.0.0.1."
     )
+
+
+def has_keys(settings: Settings) -> bool:
+    """Whether the database holds a key, or did."""
+    if settings.database.url is None and not (settings.data_dir / FILE).exists():
+        return False
+    with closing(Database(url_in(settings.data_dir, settings.database.url))) as database:
+        return has_any(database)
 
 
 def check_engine(name: str) -> None:

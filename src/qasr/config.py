@@ -62,6 +62,46 @@ class Auth(_Section):
     _split_keys = field_validator("keys", mode="before")(_split)
 
 
+class ModelLimits(_Section):
+    """How much of one model a key may have that has no limits of its own. 0: without limit."""
+
+    requests_per_minute: float = Field(default=0, ge=0, allow_inf_nan=False)
+    """Recognitions, tasks and live sessions that are begun; all of a minute's may come at once."""
+    requests_per_second: float = Field(default=0, ge=0, allow_inf_nan=False)
+    """The same, within a second."""
+    live_sessions: int = Field(default=0, ge=0)
+    """Live sessions at once, on each server."""
+    queued_audio_minutes: float = Field(default=0, ge=0, allow_inf_nan=False)
+    """Speech of unfinished tasks that is still to be heard; beyond it, no further task is taken."""
+    audio_hours_per_day: float = Field(default=0, ge=0, allow_inf_nan=False)
+    """Audio that is heard in a day of UTC; beyond it, nothing is heard until the next."""
+
+
+class Limits(ModelLimits):
+    """How much each key may ask for that has no limits of its own (docs/keys.md). 0: without limit."""
+
+    models: dict[str, ModelLimits] = Field(default_factory=dict)
+    """The same limits for single models, by their names in the catalogue, besides those over all models."""
+
+
+class Usage(_Section):
+    """The book of what was used."""
+
+    keep_days: int = Field(default=400, ge=1)
+    """How long its lines are kept."""
+
+
+class Onemin(_Section):
+    """The 1min.ai interface."""
+
+    keep_days: int = Field(default=30, ge=1)
+    """How long assets and records are kept."""
+    max_asset_bytes: int = Field(default=50 * 1024**2, gt=0)
+    """Largest asset. What may be heard of it is the model's affair: 10 MB."""
+    max_stored_bytes: int = Field(default=1024**3, gt=0)
+    """All assets of one key together."""
+
+
 class Fetch(_Section):
     """Which addresses we read recordings from. Private ranges are refused unless allowed here."""
 
@@ -209,6 +249,9 @@ class Settings(BaseSettings):
     """Everything that we keep lies under it."""
     server: Server = Server()
     auth: Auth = Auth()
+    limits: Limits = Limits()
+    usage: Usage = Usage()
+    onemin: Onemin = Onemin()
     fetch: Fetch = Fetch()
     store: Store = Store()
     uploads: Uploads = Uploads()

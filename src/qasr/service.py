@@ -7,7 +7,7 @@ meets ``QasrError`` alone.
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,7 @@ from qasr.pipeline.live import LiveLimits, live_session
 from qasr.pipeline.live_decode import LiveDecoders, LiveStream
 from qasr.pipeline.recorded import Memory, Turn, transcription
 from qasr.pipeline.segment import SegmentPolicy
+from qasr.storage.books import Books
 from qasr.storage.tasks import TaskFilter
 from qasr.storage.transcripts import Transcripts
 from qasr.storage.uploads import SCHEME, Uploads
@@ -90,6 +91,8 @@ class Listening:
         self.unused = ("context",) if order.options.hints.context and not engine.context else ()
         """Hints of the order that this engine cannot use; the text is as good as without them."""
         self._stream, self._heard = stream, heard
+        self.speech_ms = 0
+        """Length of the sentences so far."""
 
     @property
     def engine(self) -> str:
@@ -100,6 +103,7 @@ class Listening:
         """Sentences as their segments are finished, in order of time."""
         async for sentences in self._heard:
             for sentence in sentences:
+                self.speech_ms += sentence.end_ms - sentence.begin_ms
                 yield sentence
 
     @property
@@ -133,11 +137,13 @@ class Service:
         desk: Desk | None = None,
         sounds: LiveDecoders | None = None,
         live: LiveLimits = LiveLimits(),  # noqa: B008 - frozen
+        books: Books | None = None,
     ) -> None:
         self._engines, self._decoder, self._fetcher, self._desk, self._sounds = engines, decoder, fetcher, desk, sounds
         self.uploads, self.transcripts, self._spool = uploads, transcripts, spool
         self._seats = anyio.Semaphore(SEATS)
         self._live, self._n_live = live, 0
+        self._books = books
 
     @property
     def problem(self) -> str | None:
@@ -208,7 +214,7 @@ class Service:
                 language=next((s.language for s in sentences), order.options.hints.language),
                 damaged_packets=listening.damaged_packets,
                 unused=listening.unused,
-                speech_ms=sum(s.end_ms - s.begin_ms for s in sentences),
+                speech_ms=listening.speech_ms,
             )
 
     @asynccontextmanager
@@ -283,6 +289,21 @@ class Service:
         """The process is to end: no task is begun any more, and groups under way get some time to be finished."""
         if self._desk is not None:
             await self._desk.wind_down()
+
+    async def unheard_ms(self, owner: str) -> Mapping[str, int]:
+        """Speech of *owner*'s unfinished tasks that is still to be heard, by the names of models asked for."""
+        return await self._tasks.unheard_ms(owner)
+
+    @property
+    def books(self) -> Books:
+        """Keys, usage, rate limits, assets and records.
+
+        Raises:
+            EngineUnavailable: this process keeps none.
+        """
+        if self._books is None:
+            raise EngineUnavailable("This process keeps no books.")
+        return self._books
 
     @property
     def _tasks(self) -> Desk:

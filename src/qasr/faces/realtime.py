@@ -114,6 +114,11 @@ class Dialect(Protocol):
     """What frames look like and what they mean."""
 
     @property
+    def model(self) -> str:
+        """What the client asks for."""
+        ...
+
+    @property
     def setup(self) -> Setup:
         """What the configuration means now."""
         ...
@@ -190,7 +195,7 @@ class RealtimeDialogue:
 
     def open(self) -> list[sockets.Action]:
         """The session begins."""
-        opening = sockets.Open(self._setup.options, self._setup.format)
+        opening = sockets.Open(self._setup.options, self._setup.format, self._dialect.model)
         return [opening, *_frames(self._dialect.created())]
 
     def receive(self, frame: str | bytes) -> list[sockets.Action]:

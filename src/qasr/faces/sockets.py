@@ -26,10 +26,12 @@ import structlog
 from anyio.abc import TaskStatus
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from qasr.domain.access import Caller, Scope
 from qasr.domain.audio import LiveFormat, Pcm
 from qasr.domain.errors import EngineFailed, EngineUnavailable, MediaError, QasrError
 from qasr.domain.live import LiveEvent, LiveOptions, LiveSession
-from qasr.faces.http import Caller, Keys, ToWire, error_answer, request_id
+from qasr.faces.http import ToWire, error_answer, request_id
+from qasr.faces.keys import Keys
 from qasr.pipeline.live_decode import LiveStream
 
 log = structlog.get_logger(__name__)
@@ -58,6 +60,8 @@ class Open:
 
     options: LiveOptions
     format: LiveFormat
+    model: str
+    """As the client named it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +158,10 @@ class Ears:
 
 
 class OpenLive(Protocol):
-    """``Service.live``."""
+    """``Visit.live``, for one caller and any model."""
 
-    def __call__(self, options: LiveOptions, *, owner: str) -> AbstractAsyncContextManager[LiveSession]:
-        """A session for *owner*, for as long as the block lasts; raises QasrError alone."""
+    def __call__(self, options: LiveOptions, *, model: str) -> AbstractAsyncContextManager[LiveSession]:
+        """A session with *model*, for as long as the block lasts; raises QasrError alone."""
         ...
 
 
@@ -178,7 +182,8 @@ class LiveContext:
     """What faces need for live speech, besides what they need anyway."""
 
     sockets: "Sockets"
-    ears: Callable[[], Ears]
+    ears: Callable[[Caller, Scope], Ears]
+    """What hears for a caller, through an interface."""
     session_s: float
     """Longest session."""
     idle_s: float
@@ -188,7 +193,7 @@ class LiveContext:
 async def admit(websocket: WebSocket, keys: Keys, to_wire: ToWire) -> Caller | None:
     """Who opens *websocket*; None if they have no right to: then the upgrade is refused, in the shape of the face."""
     try:
-        return keys.bearer(websocket)
+        return await keys.bearer(websocket)
     except QasrError as error:
         await refuse(websocket, error, to_wire)
         return None
@@ -217,7 +222,6 @@ class Sockets:
         dialogue: Dialogue,
         ears: Ears,
         *,
-        owner: str,
         to_wire: ToWire,
         subprotocol: str | None = None,
     ) -> None:
@@ -225,7 +229,7 @@ class Sockets:
         if self._closing:
             await refuse(websocket, EngineUnavailable("The server is being restarted."), to_wire)
             return
-        conversation = _Conversation(websocket, dialogue, ears, owner, self._limits)
+        conversation = _Conversation(websocket, dialogue, ears, self._limits)
         self._open.add(conversation)
         try:
             await websocket.accept(subprotocol)
@@ -287,9 +291,9 @@ class _Outbox:
 class _Conversation:
     """A dialogue under way: reader, writer, clock and session, each a task; they end together."""
 
-    def __init__(self, websocket: WebSocket, dialogue: Dialogue, ears: Ears, owner: str, limits: Limits) -> None:
+    def __init__(self, websocket: WebSocket, dialogue: Dialogue, ears: Ears, limits: Limits) -> None:
         self._websocket, self._dialogue, self._ears = websocket, dialogue, ears
-        self._owner, self._limits = owner, limits
+        self._limits = limits
         self._outbox = _Outbox(limits.outbox_frames)
         self._work = anyio.create_task_group()
         self._session: LiveSession | None = None
@@ -387,9 +391,9 @@ class _Conversation:
         session = self._session
         try:
             match action:
-                case Open(options=options, format=sound_format):
+                case Open(options=options, format=sound_format, model=model):
                     await self._sound.reformat(sound_format)
-                    await self._work.start(self._live, options)
+                    await self._work.start(self._live, options, model)
                 case Reformat(format=sound_format):
                     await self._sound.reformat(sound_format)
                 case _ if session is not None:  # else it broke just now, and the dialogue did not know when it asked
@@ -424,11 +428,11 @@ class _Conversation:
             case unreachable:
                 assert_never(unreachable)
 
-    async def _live(self, options: LiveOptions, *, task_status: TaskStatus[None]) -> None:
+    async def _live(self, options: LiveOptions, model: str, *, task_status: TaskStatus[None]) -> None:
         """One session, from its opening to its last event."""
         session = None
         try:
-            async with self._ears.live(options, owner=self._owner) as session:
+            async with self._ears.live(options, model=model) as session:
                 self._session = session
                 task_status.started()
                 async for event in session.events():

@@ -1,7 +1,7 @@
 """Paths and methods that nobody serves, in the shape of the dialect whose root they lie under."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -10,7 +10,11 @@ from starlette.responses import Response
 
 from qasr.faces.dashscope import wire as dashscope
 from qasr.faces.http import request_id
+from qasr.faces.onemin import errors as onemin
 from qasr.faces.openai import wire as openai
+
+ONEMIN: Final = ("/api/assets", "/api/features")
+"""Roots of 1min.ai, which lie beside those of DashScope."""
 
 
 def handlers() -> Mapping[Any, Any]:
@@ -22,7 +26,9 @@ async def _answer(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     identity = request_id(request)
     message = f"{request.method} {request.url.path[:200]}: {error.detail}"
-    if request.url.path.startswith(("/api/", "/api-ws/")):
+    if request.url.path.startswith(ONEMIN):
+        body = onemin.body(error.status_code, message)
+    elif request.url.path.startswith(("/api/", "/api-ws/")):
         code = {404: "NotFound", 405: "MethodNotAllowed"}.get(error.status_code, "InvalidParameter")
         body = msgspec.json.encode(dashscope.Failure(code=code, message=message, request_id=identity))
     else:

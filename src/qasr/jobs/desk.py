@@ -6,6 +6,7 @@ row is enough to be sure of a task.
 """
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -77,6 +78,10 @@ class Desk:
     async def find(self, wanted: TaskFilter, *, offset: int, limit: int) -> tuple[int, list[Task]]:
         """How many there are, and one page of them, newest first; without their subtasks."""
         return await self._tasks.find(wanted, offset=offset, limit=limit)
+
+    async def unheard_ms(self, owner: str) -> Mapping[str, int]:
+        """Speech of *owner*'s unfinished tasks that is still to be heard, by model."""
+        return await self._tasks.unheard_ms(owner)
 
     async def cancel(self, task_id: str, owner: str) -> bool:
         """Withdraw a pending task of *owner*; False if there is none, or if it is not pending any more."""

@@ -7,6 +7,7 @@ import msgspec
 
 from qasr.domain.errors import (
     AccessDenied,
+    BurstLimited,
     CapacityError,
     DeadlineExceeded,
     EngineError,
@@ -21,6 +22,7 @@ from qasr.domain.errors import (
     NotFound,
     QasrError,
     QueueFull,
+    QuotaExceeded,
     RequestError,
     TooLarge,
     TooLong,
@@ -46,6 +48,8 @@ SHAPES: Final[Mapping[type[QasrError], tuple[int, str]]] = {
     FetchTimeout: (400, "InvalidURL.Timeout"),
     CapacityError: (429, "Throttling.RateQuota"),
     QueueFull: (429, "Throttling"),
+    BurstLimited: (429, "Throttling.BurstRate"),
+    QuotaExceeded: (429, "Throttling.AllocationQuota"),
     EngineError: (500, "InternalError"),
     EngineUnavailable: (503, "ModelUnavailable"),
     DeadlineExceeded: (500, "RequestTimeOut"),

@@ -23,6 +23,7 @@ import msgspec
 
 from qasr.catalogue import Catalogue
 from qasr.domain.errors import (
+    BurstLimited,
     CapacityError,
     DeadlineExceeded,
     EngineFailed,
@@ -52,6 +53,7 @@ CODES: Final[Mapping[type[QasrError], str]] = {
     NoAudioTrack: "NO_VALID_AUDIO_ERROR",
     NoSpeech: "NO_VALID_AUDIO_ERROR",
     CapacityError: "Throttling.RateQuota",
+    BurstLimited: "Throttling.RateQuota",
     QueueFull: "Throttling.AllocationQuota",
     DeadlineExceeded: "ResponseTimeout",
 }
@@ -221,7 +223,7 @@ class InferenceDialogue:
         told = {"x-qasr-engine": self._able.engine.name}
         if asked.unused:
             told["x-qasr-unused"] = ", ".join(asked.unused)
-        return [Open(asked.options, asked.format), _send(identity, "task-started", attributes=told)]
+        return [Open(asked.options, asked.format, asked.model), _send(identity, "task-started", attributes=told)]
 
     def _asked(self, call: wire.Run) -> Asked:
         for name, value, right in (

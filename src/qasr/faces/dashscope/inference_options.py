@@ -44,6 +44,8 @@ CONTEXT_ROUND_CHARS: Final = 400
 class Asked:
     """A task that can be begun."""
 
+    model: str
+    """As the client named it."""
     format: LiveFormat
     options: LiveOptions
     traits: LiveTraits
@@ -103,6 +105,7 @@ def parse(call: wire.Run, model: Model, able: Abilities) -> Asked:
     semantic = bool(parameters.semantic_punctuation_enabled)
     partials = parameters.intermediate_result_enabled
     return Asked(
+        model=name,
         format=_format(parameters, model, traits),
         options=LiveOptions(
             hints=Hints(

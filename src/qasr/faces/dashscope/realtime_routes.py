@@ -6,6 +6,7 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from qasr.catalogue import Catalogue
+from qasr.domain.access import Scope
 from qasr.domain.errors import QasrError, UnknownModel
 from qasr.engines.base import Capabilities
 from qasr.faces.dashscope.context import Context
@@ -31,7 +32,7 @@ async def _realtime(context: Context, websocket: WebSocket) -> None:
         return
     live = context.live
     dialogue = _dialogue(websocket.query_params.get("model", ""), context.catalogue, engine, live)
-    await live.sockets.converse(websocket, dialogue, live.ears(), owner=caller.owner, to_wire=to_wire)
+    await live.sockets.converse(websocket, dialogue, live.ears(caller, Scope.DASHSCOPE), to_wire=to_wire)
 
 
 def _dialogue(name: str, catalogue: Catalogue, engine: Capabilities, live: LiveContext) -> Dialogue:

@@ -10,12 +10,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from qasr.catalogue import Model
+from qasr.domain.access import Scope
 from qasr.domain.errors import AccessDenied, InvalidParameter, QasrError
 from qasr.domain.transcript import Sentence
 from qasr.faces.dashscope import generation, inference_routes, realtime_routes, task_routes, uploads, wire
 from qasr.faces.dashscope.context import Context
 from qasr.faces.dashscope.errors import to_fun_wire, to_wire
 from qasr.faces.forms import file_form
+from qasr.faces.gate import Visit
 from qasr.faces.http import (
     Emit,
     EventStream,
@@ -29,7 +31,7 @@ from qasr.faces.http import (
     told,
     while_connected,
 )
-from qasr.service import Order, Service
+from qasr.service import Order
 
 LARGEST_PAGE = 100
 
@@ -51,7 +53,7 @@ def routes(context: Context) -> list[BaseRoute]:
 
 
 async def _generation(context: Context, request: Request) -> Response:
-    caller = context.keys.bearer(request)
+    caller = await context.keys.bearer(request)
     if request.headers.get("x-dashscope-async", "").lower() == "enable":
         raise AccessDenied("current user api does not support asynchronous calls.")
     async with AsyncExitStack() as held:
@@ -61,9 +63,10 @@ async def _generation(context: Context, request: Request) -> Response:
         try:
             order = generation.parse(call, model, caller.owner, context.answer_s)
             answers = _answers(call, model, request_id(request))
+            visit = context.gate.visit(caller, call.model, Scope.DASHSCOPE)
             if _wants_stream(request):
-                return _stream(context.service(), order, answers, shape, request_id(request), held.pop_all())
-            transcript = await while_connected(request, partial(context.service().transcribe, order))
+                return _stream(visit, order, answers, shape, request_id(request), held.pop_all())
+            transcript = await while_connected(request, partial(visit.transcribe, order))
             return json_answer(answers.whole(transcript), told(transcript))
         except QasrError as error:
             return error_answer(error, shape, request_id(request))
@@ -83,7 +86,7 @@ def _wants_stream(request: Request) -> bool:
 
 
 def _stream(
-    service: Service, order: Order, answers: generation.Answers, shape: ToWire, identity: str, held: AsyncExitStack
+    visit: Visit, order: Order, answers: generation.Answers, shape: ToWire, identity: str, held: AsyncExitStack
 ) -> EventStream:
     number = 0
 
@@ -100,7 +103,7 @@ def _stream(
                 number += 1
                 await emit(generation.result_frame(number, msgspec.json.encode(answer)))
 
-        async with service.listen(order) as listening:
+        async with visit.listen(order) as listening:
             headers.update(told(listening))
             async for sentence in listening.sentences():
                 heard.append(sentence)
@@ -111,7 +114,7 @@ def _stream(
 
 
 async def _upload_policy(context: Context, request: Request) -> Response:
-    caller = context.keys.bearer(request)
+    caller = await context.keys.bearer(request)
     if request.query_params.get("action") != "getPolicy":
         raise InvalidParameter("action must be getPolicy.", parameter="action")
     name = request.query_params.get("model")
@@ -137,7 +140,7 @@ async def _upload(context: Context, request: Request) -> Response:
 
 
 async def _models(context: Context, request: Request) -> Response:
-    context.keys.bearer(request)
+    await context.keys.bearer(request)
     name = request.path_params.get("name") or request.query_params.get("model")
     names = [alias for model in context.catalogue.models for alias in (model.name, *model.aliases)]
     if name:

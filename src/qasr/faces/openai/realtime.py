@@ -284,10 +284,11 @@ class Transcribing:
     @property
     def partials_before_commit(self) -> bool:
         """Of models that are made for it."""
-        return self._name.startswith(STREAMING)
+        return self.model.startswith(STREAMING)
 
     @property
-    def _name(self) -> str:
+    def model(self) -> str:
+        """As the session names it."""
         assert isinstance(self._input.transcription, Transcription)
         return self._input.transcription.model or DEFAULT_MODEL
 
@@ -504,7 +505,7 @@ class Transcribing:
     def _usage(self, heard: Heard) -> wire.TokenUsage | wire.DurationUsage:
         """Models of tokens and models of seconds."""
         duration_ms = heard.end_ms - heard.begin_ms
-        if self._name.startswith("whisper"):
+        if self.model.startswith("whisper"):
             return wire.DurationUsage(seconds=-(-duration_ms // 1000))
         measured = Usage(duration_ms, count_words(heard.text))
         return wire.TokenUsage(
