@@ -144,7 +144,14 @@ def _code(text: str) -> str:
     return text.replace("``", "`")
 
 
-_NAMES: Final[Mapping[object, str]] = {int: "whole number", float: "number", str: "text", bool: "`true` or `false`"}
+_NAMES: Final[Mapping[object, str]] = {
+    int: "whole number",
+    float: "number",
+    str: "text",
+    bool: "`true` or `false`",
+    tuple: "list",
+    dict: "table",
+}
 
 
 def _kind(info: FieldInfo) -> str:
@@ -152,9 +159,7 @@ def _kind(info: FieldInfo) -> str:
     options = [arg for arg in get_args(kind) if arg is not NoneType]
     if get_origin(kind) is UnionType and len(options) == 1:
         kind = options[0]
-    text = {tuple: "list", dict: "table"}.get(get_origin(kind)) or _NAMES.get(
-        kind, "path" if kind is Path else str(kind)
-    )
+    text = _NAMES.get(get_origin(kind)) or _NAMES.get(kind, "path" if kind is Path else str(kind))
     bounds = []
     for rule in info.metadata:
         match rule:

@@ -183,10 +183,9 @@ async def _tasks(
     desk = Desk(tasks, most_unfinished=settings.jobs.most_unfinished, webhook=settings.webhook.url)
 
     def note(task: Task) -> None:
-        model = names.resolve(task.order.model).name
+        model = catalogue.built_in().family(task.order.model)
         books.usage.note(task.order.owner, model, Scope.DASHSCOPE, use_of(task))
 
-    names = catalogue.built_in()
     perform = Perform(tasks, recordings, ended=note)
 
     async def work() -> None:

@@ -237,10 +237,10 @@ def run_task(connection: Connection, identity: str) -> dict[str, Any]:
     }
     header = {"action": "run-task", "task_id": identity, "streaming": "duplex"}
     connection.send(json.dumps({"header": header, "payload": payload}))
-    header = first(connection)["header"]
-    while header["event"] == "task-started" and identity == "two":
-        header = first(connection)["header"]
-    return header
+    told: dict[str, Any] = first(connection)["header"]
+    while told["event"] == "task-started" and identity == "two":
+        told = first(connection)["header"]
+    return told
 
 
 def test_live_tasks_are_bounded_and_a_place_is_given_back(scripted: Server, admin: Admin) -> None:

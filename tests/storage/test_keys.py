@@ -48,7 +48,7 @@ async def test_a_key_is_found_by_its_text_alone(ring: KeyRing, database: Databas
 
     assert re.fullmatch(r"sk-[0-9a-f]{16}-[A-Za-z0-9_-]{43}", text)
     assert key == found
-    assert (key.id, {Scope.OPENAI}, ALLOWANCE) == (key.caller.owner, key.caller.scopes, key.caller.allowance)
+    assert (key.id, frozenset({Scope.OPENAI}), ALLOWANCE) == (key.caller.owner, key.caller.scopes, key.caller.allowance)
     assert text.rpartition(key.id)[2] not in str(row)
 
 

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from qasr.domain.access import Scope
-from qasr.domain.errors import InvalidParameter
+from qasr.domain.errors import EngineUnavailable, InvalidParameter
 from qasr.domain.use import Use
 from qasr.storage import usage as module
 from qasr.storage.database import Database
@@ -95,6 +95,8 @@ async def test_what_cannot_be_written_waits(book: UsageBook, database: Database)
     await database.write(lambda connection: connection.execute(sa.text("ALTER TABLE usage RENAME TO away")))
     with pytest.raises(sa.exc.SQLAlchemyError):
         await book.flush()
+    with pytest.raises(EngineUnavailable):
+        await book.audio_today("me")
     book.note("me", "m", Scope.OPENAI, Use(audio_ms=2))
     await database.write(lambda connection: connection.execute(sa.text("ALTER TABLE away RENAME TO usage")))
     await book.flush()

@@ -24,7 +24,7 @@ from qasr.catalogue import Catalogue
 from qasr.domain.access import Allowance, Caller, Limits, Scope
 from qasr.domain.audio import Pcm, to_ms
 from qasr.domain.bucket import MINUTE_S, Rate, Refusal
-from qasr.domain.errors import BurstLimited, QuotaExceeded, RateLimited, UnknownModel
+from qasr.domain.errors import BurstLimited, QuotaExceeded, RateLimited
 from qasr.domain.live import LiveEvent, LiveOptions, LiveSession
 from qasr.domain.task import TaskId, TaskOrder
 from qasr.domain.transcript import Transcript
@@ -64,7 +64,7 @@ class Gate:
 
     def visit(self, caller: Caller, model: str, interface: Scope) -> "Visit":
         """*caller* asks for *model* through *interface*."""
-        return Visit(self, caller.owner, self._name(model), interface, caller.allowance.over(self._allowance))
+        return Visit(self, caller.owner, self._catalogue.family(model), interface, caller.allowance.over(self._allowance))
 
     @contextmanager
     def seat(self, visit: "Visit") -> Iterator[None]:
@@ -94,15 +94,8 @@ class Gate:
         """Speech of *owner*'s tasks that is still to be heard, by model."""
         queued: Counter[str] = Counter()
         for name, ms in (await self.service().unheard_ms(owner)).items():
-            queued[self._name(name)] += ms
+            queued[self._catalogue.family(name)] += ms
         return queued
-
-    def _name(self, model: str) -> str:
-        """In the catalogue. Tasks may be older than it."""
-        try:
-            return self._catalogue.resolve(model).name
-        except UnknownModel:
-            return model[:100]
 
 
 @dataclass(slots=True)

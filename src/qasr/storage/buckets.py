@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from qasr.domain.bucket import Bucket, Rate, Refusal, take
-from qasr.storage.database import Database, buckets
+from qasr.storage.database import Database, buckets, reachable
 from qasr.storage.tasks import now_ms
 
 MOST: Final = 10_000
@@ -17,7 +17,7 @@ OLD_MS: Final = 60_000
 
 
 class Buckets(Protocol):
-    """Buckets by name."""
+    """Buckets by name. ``take`` raises EngineUnavailable where they cannot be reached."""
 
     async def take(self, rates: Mapping[str, Rate]) -> Refusal | None:
         """One token of each, or of none: then why."""
@@ -76,7 +76,8 @@ class SharedBuckets:
             connection.execute(change, values)
             return refusal
 
-        return await self._database.write(change_all)
+        with reachable():
+            return await self._database.write(change_all)
 
     async def sweep(self) -> None:
         """Forget buckets that are full by now."""

@@ -4,7 +4,8 @@ Calls are synchronous and run in threads: one code path for both databases, and 
 SQLite runs with WAL and full synchronization: what was answered has been written, also when the power fails.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -12,6 +13,8 @@ import anyio
 import anyio.to_thread
 import sqlalchemy as sa
 import sqlalchemy.orm  # else DBOS imports it in a thread, while queries that look into it are compiled in another
+
+from qasr.domain.errors import EngineUnavailable
 
 T = TypeVar("T")
 
@@ -194,6 +197,19 @@ class Database:
     def close(self) -> None:
         """Return all connections."""
         self.engine.dispose()
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """What a request needs before it is let in: a database that is away is told as such, and not as a failure of ours.
+
+    Raises:
+        EngineUnavailable: the database is away.
+    """
+    try:
+        yield
+    except sa.exc.SQLAlchemyError as error:
+        raise EngineUnavailable("The key cannot be checked now; please try again later.") from error
 
 
 def url_in(data_dir: Path, configured: str | None) -> str:

@@ -11,21 +11,19 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
 from qasr.domain.access import Allowance, Caller, Scope
-from qasr.domain.errors import EngineUnavailable, InvalidParameter, NotFound
-from qasr.storage.database import Database, keys
+from qasr.domain.errors import InvalidParameter, NotFound
+from qasr.storage.database import Database, keys, reachable
 from qasr.storage.tasks import now_ms
 
 ID_BYTES: Final = 8
 SECRET_BYTES: Final = 32
 LONGEST_NAME: Final = 100
-T = TypeVar("T")
-
 _ANY: Final = sa.select(keys.c.id).limit(1)
 _KEY: Final = re.compile(r"sk-(?P<id>[0-9a-f]{16})-[A-Za-z0-9_-]{43}")
 
@@ -150,7 +148,8 @@ class KeyRing:
         if shape is None:
             return None
         query = sa.select(keys).where(keys.c.id == shape["id"])
-        row = await self._asked(lambda connection: connection.execute(query).one_or_none())
+        with reachable():
+            row = await self._database.read(lambda connection: connection.execute(query).one_or_none())
         if row is None:
             return None
         now, given = self._clock(), _hash(text)
@@ -165,13 +164,8 @@ class KeyRing:
         Raises:
             EngineUnavailable: the database is away.
         """
-        return await self._asked(lambda connection: connection.execute(_ANY).first() is not None)
-
-    async def _asked(self, query: Callable[[sa.Connection], T]) -> T:
-        try:
-            return await self._database.read(query)
-        except sa.exc.SQLAlchemyError as error:
-            raise EngineUnavailable("The key cannot be checked now; please try again later.") from error
+        with reachable():
+            return await self._database.read(lambda connection: connection.execute(_ANY).first() is not None)
 
 
 def has_any(database: Database) -> bool:
@@ -180,11 +174,8 @@ def has_any(database: Database) -> bool:
     Raises:
         EngineUnavailable: the database is away.
     """
-    try:
-        with database.engine.connect() as connection:
-            return sa.inspect(connection).has_table(keys.name) and connection.execute(_ANY).first() is not None
-    except sa.exc.SQLAlchemyError as error:
-        raise EngineUnavailable("the database cannot be read, so nobody knows whether there are keys") from error
+    with reachable(), database.engine.connect() as connection:
+        return sa.inspect(connection).has_table(keys.name) and connection.execute(_ANY).first() is not None
 
 
 def _text(key_id: str) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from qasr.domain.access import Scope
 from qasr.domain.errors import InvalidParameter
 from qasr.domain.use import Account, Use
-from qasr.storage.database import Database, usage
+from qasr.storage.database import Database, reachable, usage
 from qasr.storage.tasks import now_ms
 
 FLUSH_S: Final = 2.0
@@ -75,13 +75,18 @@ class UsageBook:
             raise
 
     async def audio_today(self, owner: str) -> Mapping[str, int]:
-        """Milliseconds of audio that *owner* has had heard today, by model."""
+        """Milliseconds of audio that *owner* has had heard today, by model.
+
+        Raises:
+            EngineUnavailable: the database is away.
+        """
         query = (
             sa.select(usage.c.model, sa.func.sum(usage.c.audio_ms))
             .where(usage.c.owner == owner, usage.c.day == self.today())
             .group_by(usage.c.model)
         )
-        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        with reachable():
+            rows = await self._database.read(lambda connection: connection.execute(query).all())
         heard = {str(model): int(ms) for model, ms in rows}
         for account, use in self._waiting.items():
             if account.owner == owner and account.day == self.today():
