@@ -4,8 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 UV     := $(BIN)/uv
+# The engines of the extras have an environment of their own: torch is as large as all the rest.
+ENGINES := .venv-engines
+OFFICIAL := .venv-qwen-asr
 
-.PHONY: serve test bench lint types docs lock clean
+.PHONY: serve test test-engines bench bench-tasks bench-live bench-engines lint types docs lock clean
 .DEFAULT_GOAL := serve
 
 # The environment: exactly what requirements.lock says, checked by hash, plus this project, editable.
@@ -22,8 +25,34 @@ serve: $(READY)  ## start the server on 127.0.0.1:8000
 test: $(READY)  ## run all tests
 	$(BIN)/python -m pytest -n auto
 
+$(ENGINES)/.ready: requirements.lock requirements-engines.txt pyproject.toml
+	test -x $(ENGINES)/bin/python || $(PYTHON) -m venv $(ENGINES)
+	test -x $(ENGINES)/bin/uv || $(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
+	$(ENGINES)/bin/uv pip sync --quiet --python $(ENGINES)/bin/python --require-hashes requirements.lock
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-engines.txt
+	$(ENGINES)/bin/uv pip install --quiet --python $(ENGINES)/bin/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+test-engines: $(ENGINES)/.ready  ## run the tests of the engines that are extras
+	$(ENGINES)/bin/python -m pytest tests/engines/qwen3
+
 bench: $(READY)  ## measure accuracy, speed and memory; writes bench-results/
 	$(BIN)/python -m benchmarks
+
+bench-tasks: $(READY)  ## the same for recordings of 12 hours, 20 to 40 minutes
+	$(BIN)/python -m benchmarks tasks
+
+bench-live: $(READY)  ## the same for speech while it is spoken, 15 to 20 minutes
+	$(BIN)/python -m benchmarks live
+
+# The baseline: the authors' package, which fixes an older transformers and so cannot share an environment.
+$(OFFICIAL)/.ready: Makefile
+	test -x $(OFFICIAL)/bin/python || $(PYTHON) -m venv $(OFFICIAL)
+	$(OFFICIAL)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 torchaudio==2.13.0 qwen-asr==0.0.6
+	touch $@
+
+bench-engines: $(ENGINES)/.ready $(OFFICIAL)/.ready  ## measure the engines that are extras
+	$(ENGINES)/bin/python -m benchmarks.engines
 
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks examples docs
@@ -40,4 +69,4 @@ lock:  ## write requirements.lock anew from pyproject.toml
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group dev --output-file requirements.lock pyproject.toml lock-extra.in
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(ENGINES) $(OFFICIAL)

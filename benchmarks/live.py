@@ -37,6 +37,9 @@ SPEECH_AT_ONCE: Final = 4
 TAIL_S: Final = 2.0
 """Silence behind a clip, so that its last utterance ends by itself."""
 MONOLOGUE_S: Final = 24.0
+WORD_FRAMES: Final = 3
+WORD_MS: Final = WORD_FRAMES * FRAME_MS
+"""People say about 200 words a minute."""
 ABOUT: Final = Console(stderr=True)
 
 
@@ -49,8 +52,8 @@ class Causes:
     partials: Mapping[tuple[int, int], int]
     """By sentence and number of words."""
     offsets: Mapping[int, int]
-    """By sentence, for partials that a lone speaker does not get: so many frames behind the number of words, at least;
-    the engine hears a word per frame."""
+    """By sentence, for partials that a lone speaker does not get: the earliest frame that may cause one without words;
+    for each word it is ``WORD_FRAMES`` later."""
 
 
 async def sessions(bench: Bench) -> list[Row]:
@@ -58,7 +61,7 @@ async def sessions(bench: Bench) -> list[Row]:
     sound = _monologue(bench.sounds)
     rows: list[Row] = []
     reached = 0
-    settings = {"ENGINES__ALIGNERS": "0", "LIVE__MOST_SESSIONS": "1000", "SCRIPTED__WORD_MS": str(FRAME_MS)}
+    settings = {"ENGINES__ALIGNERS": "0", "LIVE__MOST_SESSIONS": "1000", "SCRIPTED__WORD_MS": str(WORD_MS)}
     async with serving(ENGINES__DEFAULT="scripted", **settings) as server:
         causes = _causes(await _spoken(server, sound, 1))
         for level in QUICK if bench.quick else LEVELS:
@@ -198,7 +201,7 @@ def _causes(alone: Heard) -> Causes:
         last = math.floor(told.at_s * 1000 / FRAME_MS)
         if told.end_ms is None:
             partials[told.sentence, _n_words(told)] = last
-            offset = last - _n_words(told)
+            offset = last - WORD_FRAMES * _n_words(told)
             offsets[told.sentence] = min(offset, offsets.get(told.sentence, offset))
         else:
             finals[told.sentence] = last
@@ -212,7 +215,7 @@ def _lags(spoken: Spoken, causes: Causes) -> list[float]:
         if told.end_ms is not None and told.sentence in causes.finals:
             lags.append(1000 * told.at_s - causes.finals[told.sentence] * FRAME_MS)
         elif told.end_ms is None and told.sentence in causes.offsets and _n_words(told):
-            at_least = causes.offsets[told.sentence] + _n_words(told)
+            at_least = causes.offsets[told.sentence] + WORD_FRAMES * _n_words(told)
             lags.append(1000 * told.at_s - causes.partials.get((told.sentence, _n_words(told)), at_least) * FRAME_MS)
     return lags
 

@@ -9,6 +9,7 @@ there.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import quantiles
 from typing import Any, Final, TypeAlias
@@ -23,7 +24,8 @@ from qasr.domain.live import Endpointing, LiveEvent, LiveOptions, Partial
 from qasr.domain.live import Final as Told
 from qasr.domain.options import Hints
 from qasr.engines.base import Request
-from qasr.engines.registry import LoadedEngines, loaded
+from qasr.engines.registry import LoadedEngines
+from qasr.engines.room import Choice, EngineRoom
 from qasr.engines.slots import Lane
 from qasr.pipeline.live import LiveLimits, live_session
 
@@ -55,7 +57,7 @@ async def _accuracy(bench: Bench) -> list[Row]:
         wrong = sum(edits(reference, words(text)) for reference, text in zip(wanted, texts, strict=True))
         return 100 * wrong / sum(map(len, wanted))
 
-    async with loaded("auto", {}, queue_audio_s=10_000, aligners=1) as engines:
+    async with _engines("moonshine") as engines:
         recorded = rate(await _each([_recorded(engines, sound.segments) for sound in bench.sounds]))
         rows = [Row("sessions", "word error rate, as recordings", recorded, "%")]
         settings = {f"live, {ms} ms of silence": _detected(ms) for ms in SILENCES_MS[: 1 if bench.quick else None]} | {
@@ -65,6 +67,12 @@ async def _accuracy(bench: Bench) -> list[Row]:
             found = rate(await _each([_live(engines, options, sound.pcm) for sound in bench.sounds]))
             rows.append(Row("sessions", f"word error rate, {name}", found, "%", at_most(recorded + 5)))
     return rows
+
+
+@asynccontextmanager
+async def _engines(name: str) -> AsyncIterator[LoadedEngines]:
+    async with EngineRoom(lambda _: [Choice(engine=name)], queue_audio_s=10_000) as room, room.lease() as engines:
+        yield engines
 
 
 async def _each(work: Sequence[Coroutine[Any, Any, str]]) -> list[str]:
@@ -126,7 +134,7 @@ async def _delays(bench: Bench) -> list[Row]:
     frames = _frames(pcm[: seconds * SAMPLE_RATE])
     options = _detected(800, partials=True)
     delays: list[float] = []
-    async with loaded("scripted", {}, queue_audio_s=10_000, aligners=1) as engines:
+    async with _engines("scripted") as engines:
         causes = await _causes(engines, options, frames)
         start = time.perf_counter()
 

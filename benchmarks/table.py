@@ -74,7 +74,7 @@ class Results:
     @property
     def about(self) -> str:
         clips = f"{len(self.corpus.clips)} clips, {self.audio_s:.0f} s: {self.corpus.about}"
-        return f"{_machine()}; {clips}"
+        return f"{machine()}; {clips}"
 
     def write(self, folder: Path, console: Console) -> None:
         """``table.md`` and ``results.json`` into *folder*, and the table to *console*."""
@@ -93,7 +93,7 @@ class Results:
     def _json(self) -> object:
         return {
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": _machine(),
+            "machine": machine(),
             "quick": self.quick,
             "clips": {"about": self.corpus.about, "count": len(self.corpus.clips), "audio_s": round(self.audio_s, 3)},
             "rows": [
@@ -110,6 +110,7 @@ class Results:
         }
 
 
-def _machine() -> str:
+def machine() -> str:
+    """What it was measured on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{available_cpus()} cores {platform.machine().replace('_', '-')}, {memory:.0f} GiB"

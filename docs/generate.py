@@ -18,7 +18,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Final, TypeAlias, get_args, get_origin
+from typing import Any, Final, Literal, TypeAlias, get_args, get_origin
 
 import msgspec
 from annotated_types import Ge, Gt, Le
@@ -26,6 +26,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from qasr import catalogue, config
+from qasr.catalogue import checkpoints
 from qasr.domain import errors as tree
 from qasr.domain.task import Failure
 from qasr.faces.dashscope import errors as dashscope
@@ -159,7 +160,10 @@ def _kind(info: FieldInfo) -> str:
     options = [arg for arg in get_args(kind) if arg is not NoneType]
     if get_origin(kind) is UnionType and len(options) == 1:
         kind = options[0]
-    text = _NAMES.get(get_origin(kind)) or _NAMES.get(kind, "path" if kind is Path else str(kind))
+    if get_origin(kind) is Literal:
+        text = ", ".join(f"`{option}`" for option in options)
+    else:
+        text = _NAMES.get(get_origin(kind)) or _NAMES.get(kind, "path" if kind is Path else str(kind))
     bounds = []
     for rule in info.metadata:
         match rule:
@@ -363,6 +367,19 @@ def _size(n_bytes: int) -> str:
     return f"{n_bytes / 1024**3:g} GiB" if n_bytes >= 1024**3 else f"{n_bytes / 1024**2:g} MiB"
 
 
+def checkpoint_table() -> str:
+    """What can be installed."""
+    rows = [["checkpoint", "engine", "from", "size", "licence", "gives"]]
+    for one in checkpoints.built_in().all:
+        hubs = (("Hugging Face", one.hugging_face), ("ModelScope", one.modelscope))
+        found = [f"{hub} `{repository}`" for hub, repository in hubs if repository]
+        size = "?" if one.size_mb is None else f"{one.size_mb} MB"
+        gives = ", ".join(f"`{ability}`" for ability in sorted(one.gives))
+        source = "; ".join(found) or f"[by hand]({one.page})"
+        rows.append([f"`{one.name}`", f"`{one.engine}`", source, size, one.license, gives])
+    return table(rows)
+
+
 BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "settings": settings,
     "errors-openai": errors_openai,
@@ -374,6 +391,7 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "interfaces": compat_short,
     "compat": compat,
     "models": models,
+    "checkpoints": checkpoint_table,
 }
 
 

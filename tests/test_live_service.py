@@ -82,6 +82,17 @@ async def test_what_the_engine_cannot_do_is_refused_by_name(
         assert [] == [event async for event in session.events()]
 
 
+async def test_refusal_names_the_command_that_helps(service: Service) -> None:
+    """What would have to be installed so that the asked model hears it; where nothing known would, the page."""
+    chinese = replace(FOUND, hints=Hints(language="zh"))
+    with pytest.raises(UnsupportedLanguage, match="qasr models pull paraformer-zh"):
+        await service.live(chinese, owner="a", model="paraformer-realtime-v2").__aenter__()
+    with pytest.raises(UnsupportedOption, match="qasr models pull sense-voice-small"):
+        await service.live(replace(FOUND, emotion=True), owner="a").__aenter__()
+    with pytest.raises(UnsupportedLanguage, match=r"docs/engines\.md"):
+        await service.live(replace(FOUND, hints=Hints(language="ga")), owner="a").__aenter__()
+
+
 async def test_groups_of_errors_from_the_block_pass_as_they_are(service: Service) -> None:
     """A face with a task group of its own sorts out its own errors."""
 

@@ -2,7 +2,7 @@
 
 import ipaddress
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from datetime import timedelta
 from functools import partial
@@ -20,7 +20,7 @@ from qasr.domain.errors import InvalidParameter
 from qasr.domain.live import LiveOptions, LiveSession
 from qasr.domain.task import Task
 from qasr.domain.use import use_of
-from qasr.engines.registry import AUTO, EnginesInLoading, installed
+from qasr.engines.room import DEFAULT, EngineRoom
 from qasr.faces import admin, dashscope, health, onemin, openai, openapi
 from qasr.faces.gate import Gate
 from qasr.faces.http import Bodies, ReadToTheEnd, RequestIds, TrailingSlashes, sleep_until_cancelled
@@ -40,6 +40,7 @@ from qasr.pipeline.filed import Filed
 from qasr.pipeline.flow import background
 from qasr.pipeline.live import LiveLimits
 from qasr.pipeline.live_decode import LiveDecoders
+from qasr.selection import Selection
 from qasr.service import Service
 from qasr.storage.assets import Assets, Records
 from qasr.storage.books import Books
@@ -92,14 +93,16 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
         idle_timeout_s=settings.fetch.idle_timeout_s,
         max_redirects=settings.fetch.max_redirects,
     )
+    chosen = Selection.of(settings)
     async with AsyncExitStack() as stack:
         group = await stack.enter_async_context(background())
-        engines = EnginesInLoading()
-        group.start_soon(
-            partial(
-                engines.hold,
-                settings.engines.default,
-                _engine_settings(settings),
+        engines = await stack.enter_async_context(
+            EngineRoom(
+                chosen,
+                beside=chosen.beside,
+                preload=_preloaded(settings),
+                idle_s=settings.engines.idle_s or None,
+                memory_bytes=settings.engines.memory_mb * 10**6 or None,
                 queue_audio_s=settings.engines.queue_audio_s,
                 aligners=settings.engines.aligners,
             )
@@ -235,12 +238,15 @@ async def _do_tasks(settings: Settings, database: Database, work: Work, recordin
         group.start_soon(sleep_until_cancelled, SWEEP_S, recordings.sweep)
 
 
-def _engine_settings(settings: Settings) -> Mapping[str, Mapping[str, str]]:
-    """What each engine's factory gets: its section of the settings, as text; an engine chooses what is not set."""
-    return {
-        name: {key: str(value) for key, value in section.model_dump().items() if value}
-        for name, section in (("moonshine", settings.moonshine), ("scripted", settings.scripted))
-    }
+def _preloaded(settings: Settings) -> tuple[str, ...]:
+    """Names whose engines are loaded at the start."""
+    match settings.engines.load:
+        case "lazy":
+            return ()
+        case "default":
+            return (DEFAULT,)
+        case "eager":
+            return (DEFAULT, *(model.name for model in catalogue.built_in().models))
 
 
 def build(settings: Settings) -> Starlette:
@@ -250,7 +256,7 @@ def build(settings: Settings) -> Starlette:
         InvalidParameter: the settings would let strangers in, or name an engine that is not installed.
     """
     check_exposure(settings)
-    check_engine(settings.engines.default)
+    Selection.of(settings).check()
     check_limits(settings)
     keys = Keys(settings.auth.keys, lambda: holder[0].books.keys, is_open=is_loopback(settings.server.host))
     bodies = Bodies(largest=settings.server.max_body_bytes, together=settings.server.max_bodies_bytes)
@@ -386,19 +392,6 @@ def has_keys(settings: Settings) -> bool:
         return has_any(database)
 
 
-def check_engine(name: str) -> None:
-    """Refuse a misspelled engine at the start, and not at each request.
-
-    Raises:
-        InvalidParameter: with the names that there are.
-    """
-    names = sorted(installed())
-    if name not in (AUTO, *names):
-        raise InvalidParameter(
-            f"engines.default: no engine {name!r} is installed; there are {AUTO}, {', '.join(names)}"
-        )
-
-
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches *host*."""
     if host == "localhost":
@@ -409,4 +402,4 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-__all__ = ["build", "check_engine", "check_exposure", "is_loopback", "running"]
+__all__ = ["build", "check_exposure", "is_loopback", "running"]

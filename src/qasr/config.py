@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -144,13 +144,32 @@ class Engines(_Section):
     """Which engine hears."""
 
     default: str = "auto"
-    """``auto`` or the name of an entry point of the group ``qasr.engines``."""
+    """``auto``: for each model the best that is installed, see docs/models.md. Or the name of an engine or of a
+    checkpoint, which then serves all models."""
+    load: Literal["lazy", "default", "eager"] = "default"
+    """What is loaded at the start: nothing; the engine of no model in particular; all that is installed."""
+    idle_s: float = Field(default=900.0, ge=0)
+    """Seconds without work after which an engine is unloaded, unless it is that of no model in particular; 0: never."""
+    memory_mb: int = Field(default=0, ge=0)
+    """Megabytes that all engines together may take, by the sizes of their checkpoints; idle ones are unloaded for
+    others. 0: any."""
     queue_audio_s: float = Field(default=3600.0, gt=0)
     """Seconds of audio that may wait for an engine per class; beyond it requests are told to come later."""
     decoders: int = Field(default=0, ge=0)
     """Processes that parse media; 0: one per processor, at most 4."""
     aligners: int = Field(default=1, ge=0)
     """Processes that find word times; 0: word times are estimated."""
+
+
+class Models(_Section):
+    """Checkpoints of engines, see docs/models.md."""
+
+    folder: Path | None = None
+    """Where they lie; None: ``models`` under the data directory."""
+    offline: bool = False
+    """Never ask a hub."""
+    modelscope_url: str = Field(default="https://www.modelscope.cn", pattern="^https?://[^/]")
+    """The ModelScope hub. That of Hugging Face is set by its own ``HF_ENDPOINT``."""
 
 
 class Live(_Section):
@@ -183,6 +202,84 @@ class Moonshine(_Section):
     """0: one per processor."""
 
 
+class Qwen3Asr(_Section):
+    """Qwen3-ASR; the extra ``qasr[qwen3]``."""
+
+    folder: str = ""
+    """Folder of a checkpoint, in either layout."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: a CUDA GPU if there is one."""
+    precision: Literal["bf16", "fp32", "int8"] = "bf16"
+    """``int8`` is about twice as fast on a CPU, and a little less exact."""
+    threads: int = Field(default=0, ge=0)
+    """Processors that one product is spread over; 0: torch's choice."""
+    rows: int = Field(default=8, ge=1, le=256)
+    """Segments that are heard at once."""
+    spare_rows: int = Field(default=4, ge=0, le=256)
+    """More, for partials of live sessions."""
+    longest_s: float = Field(default=30.0, ge=1, le=1200)
+    """The longest segment."""
+    context_tokens: int = Field(default=2048, ge=0, le=20_000)
+    """The longest context; longer ones are refused."""
+
+
+class Qwen3Aligner(_Section):
+    """Qwen3-ForcedAligner, for word times in eleven languages; the extra ``qasr[qwen3]``."""
+
+    folder: str = ""
+    """Folder of a checkpoint, in either layout; none: word times are found for English, and estimated for others."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: a CUDA GPU if there is one."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Of weights and sums."""
+    threads: int = Field(default=0, ge=0)
+    """Processors that one product is spread over; 0: torch's choice."""
+
+
+class Whisper(_Section):
+    """Whisper models in CTranslate2's format, for ``engines.default = "whisper"``."""
+
+    folder: str = ""
+    """Of the model: ``model.bin``, ``config.json``, ``tokenizer.json``."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a GPU if there is one."""
+    compute: str = ""
+    """How it computes; empty: ``int8`` on a processor, ``float16`` on a GPU."""
+    threads: int = Field(default=0, ge=0)
+    """Of all calls together; 0: one per processor."""
+    calls: int = Field(default=1, ge=1)
+    """Segments that are heard at once."""
+    beam: int = Field(default=5, ge=1)
+    """Texts that are followed at once; 1 is fastest."""
+
+
+class Sherpa(_Section):
+    """Models of sherpa-onnx, for ``engines.default = "sherpa"``; needs ``qasr[sherpa]``."""
+
+    folder: str = ""
+    """Of the model; its kind is told from its files."""
+    languages: str = ""
+    """What the model hears, as codes between commas, where its files do not tell; empty: what is known of its kind."""
+    punctuation: str = ""
+    """Folder of a CT-transformer model, which sets marks in texts of models that write none."""
+    threads: int = Field(default=0, ge=0)
+    """0: one per processor."""
+    provider: Literal["cpu", "cuda"] = "cpu"
+    """What onnxruntime computes on; `cuda` needs another build of sherpa-onnx."""
+    itn: Literal["always", "asked"] = "always"
+    """SenseVoice: `always` numbers in digits, with which its punctuation comes; `asked`: for requests that ask for
+    it."""
+
+
+class Tagger(_Section):
+    """A SenseVoice model that tells emotions beside an engine that does not; needs ``qasr[sherpa]``."""
+
+    folder: str = ""
+    """Of the model; empty: emotions are null."""
+    threads: int = Field(default=1, ge=0)
+    """0: one per processor."""
+
+
 class Scripted(_Section):
     """The deterministic engine for tests and load."""
 
@@ -195,6 +292,41 @@ class Scripted(_Section):
     """Segments that begin at or after this moment fail, each time; 0: none does. For tests."""
     word_ms: int = Field(default=0, ge=0)
     """Hear live speech by streams of its own, a word per so many milliseconds; 0: it offers no streams."""
+
+
+class Upstream(_Section):
+    """Other speech servers as the engine: vLLM, another qasr, whatever speaks OpenAI's interfaces."""
+
+    urls: Annotated[tuple[str, ...], NoDecode] = ()
+    """Bases as OpenAI's SDK takes them: ``http://gpu1:8000/v1``. Several share the work."""
+    model: str = ""
+    """What the servers call it. None: the first that each of them lists."""
+    api_key: str = ""
+    """Sent to all of them as ``Authorization: Bearer``."""
+    mode: Literal["auto", "chat", "transcriptions"] = "auto"
+    """Which interface is asked. ``auto``: transcriptions where the client named a language; where not, chat completions
+    if they tell it."""
+    languages: Annotated[tuple[str, ...], NoDecode] = ()
+    """Codes that the model hears; others are refused. None: any."""
+    concurrency: int = Field(default=16, ge=1)
+    """Requests at one server at a time. What GPUs can take is 64 and more."""
+    attempts: int = Field(default=3, ge=1)
+    """How often a segment is tried, each time at another server if there is one."""
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    """For a connection; twice that for a sign of life."""
+    timeout_s: float = Field(default=60.0, gt=0)
+    """For one attempt."""
+    health_s: float = Field(default=10.0, gt=0)
+    """Between two looks at a server that works; one that does not is tried more often at first."""
+    longest_s: float = Field(default=30.0, ge=1, le=1200)
+    """The longest segment that is sent."""
+    word_times: bool = False
+    """Have the servers give word times (``verbose_json``), also where nobody asked for them; servers that cannot do it
+    are not used."""
+    context: bool = True
+    """The model uses a context (system message, ``prompt``); if not, clients are told that theirs is unused."""
+
+    _split_lists = field_validator("urls", "languages", mode="before")(_split)
 
 
 class Database(_Section):
@@ -256,13 +388,25 @@ class Settings(BaseSettings):
     store: Store = Store()
     uploads: Uploads = Uploads()
     engines: Engines = Engines()
+    models: Models = Models()
     live: Live = Live()
     moonshine: Moonshine = Moonshine()
+    qwen3_asr: Qwen3Asr = Qwen3Asr()
+    qwen3_aligner: Qwen3Aligner = Qwen3Aligner()
+    whisper: Whisper = Whisper()
+    sherpa: Sherpa = Sherpa()
+    tagger: Tagger = Tagger()
     scripted: Scripted = Scripted()
+    upstream: Upstream = Upstream()
     database: Database = Database()
     jobs: Jobs = Jobs()
     webhook: Webhook = Webhook()
     log: Logging = Logging()
+
+    @property
+    def models_dir(self) -> Path:
+        """Where checkpoints lie."""
+        return self.models.folder or self.data_dir / "models"
 
     @classmethod
     def settings_customise_sources(

@@ -10,14 +10,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final, TypeAlias, assert_never
+from typing import Any, Final, TypeAlias, assert_never
 
 import anyio
 import numpy as np
 import numpy.typing as npt
 import structlog
 
+from qasr.catalogue import checkpoints
+from qasr.catalogue.checkpoints import Checkpoint
 from qasr.domain.audio import BytesSource, FileSource, LiveFormat, MediaLimits, RawFormat, Source, UrlSource
 from qasr.domain.errors import (
     DeadlineExceeded,
@@ -36,14 +39,16 @@ from qasr.domain.options import RecognitionOptions
 from qasr.domain.task import Task, TaskId, TaskOrder
 from qasr.domain.transcript import Sentence, Transcript
 from qasr.engines.base import Capabilities
-from qasr.engines.registry import EnginesInLoading, LoadedEngines
+from qasr.engines.registry import LoadedEngines
+from qasr.engines.room import DEFAULT, Choice, EngineRoom, EngineState
 from qasr.engines.slots import Lane
 from qasr.jobs.desk import Desk
 from qasr.pipeline.decode import DecodedStream, Decoder
 from qasr.pipeline.fetch import Fetcher
 from qasr.pipeline.live import LiveLimits, live_session
 from qasr.pipeline.live_decode import LiveDecoders, LiveStream
-from qasr.pipeline.recorded import Memory, Turn, transcription
+from qasr.pipeline.recognize import Turn
+from qasr.pipeline.recorded import Memory, transcription
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.books import Books
 from qasr.storage.tasks import TaskFilter
@@ -56,6 +61,9 @@ broken gets its status, and the parser is free for the next. 10 minutes are 38 M
 
 SEATS: Final = 64
 """Recordings that are decoded or recognized at once; more wait. 64 of 5 minutes are 1.2 GB of samples."""
+
+USUAL_S: Final = 30.0
+"""The longest segment of most engines; the others tell once they are loaded."""
 
 Blocks: TypeAlias = AsyncIterator[npt.NDArray[np.float32]]
 
@@ -71,6 +79,8 @@ class Order:
     limits: MediaLimits
     owner: str
     """Who asks; a hash of the key."""
+    model: str = DEFAULT
+    """Public name of the model that is asked for."""
     languages: frozenset[str] | None = None
     """Codes that the asked model knows; None: any."""
     raw: RawFormat | None = None
@@ -85,10 +95,12 @@ class Listening:
     """A recognition under way."""
 
     def __init__(
-        self, engine: Capabilities, order: Order, stream: DecodedStream, heard: AsyncIterator[tuple[Sentence, ...]]
+        self, engines: LoadedEngines, order: Order, stream: DecodedStream, heard: AsyncIterator[tuple[Sentence, ...]]
     ) -> None:
-        self.capabilities = engine
-        self.unused = ("context",) if order.options.hints.context and not engine.context else ()
+        self.capabilities = engines.capabilities
+        self.checkpoint = engines.checkpoint
+        """What the engine was loaded from, by its name in the catalogue."""
+        self.unused = ("context",) if order.options.hints.context and not self.capabilities.context else ()
         """Hints of the order that this engine cannot use; the text is as good as without them."""
         self._stream, self._heard = stream, heard
         self.speech_ms = 0
@@ -128,7 +140,7 @@ class Service:
     def __init__(
         self,
         *,
-        engines: EnginesInLoading,
+        engines: EngineRoom,
         decoder: Decoder,
         fetcher: Fetcher,
         uploads: Uploads,
@@ -150,24 +162,53 @@ class Service:
         """Why requests cannot be served now; None if they can."""
         return self._engines.problem or (None if self._decoder.is_ready else "the media decoders are starting")
 
-    async def capabilities(self) -> Capabilities:
-        """What the loaded engine can do.
+    def engines(self) -> list[EngineState]:
+        """The engines that are loaded, or on their way."""
+        return self._engines.states()
+
+    def served_by(self, model: str) -> tuple[Choice, LoadedEngines | None]:
+        """What would hear *model* now, and with what it would be heard at once; None: it is to be loaded first.
+
+        Raises:
+            EngineUnavailable: nothing that could is installed.
+        """
+        choice = self._engines.chosen(model)
+        return choice, self._engines.loaded(choice)
+
+    def foreseen(self, model: str) -> Capabilities | None:
+        """What the engine that would hear *model* now can do; None: that shows only once it is loaded.
+
+        Raises:
+            EngineUnavailable: nothing that could is installed.
+        """
+        choice, loaded = self.served_by(model)
+        if loaded is not None:
+            return loaded.capabilities
+        return None if choice.checkpoint is None else _promised(checkpoints.built_in().find(choice.checkpoint))
+
+    async def capabilities(self, model: str = DEFAULT) -> Capabilities:
+        """What the engine that serves *model* can do, with those that help it.
 
         Raises:
             EngineUnavailable: none could be loaded.
         """
-        return (await self._engines.get()).slots.capabilities
+        async with self._engines.lease(model) as engines:
+            return engines.capabilities
 
-    async def timed_languages(self) -> frozenset[str] | None:
+    def guard_counts(self) -> Mapping[str, int]:
+        """How often each guard against failures of models has stepped in, for all engines that are loaded now."""
+        return self._engines.interventions()
+
+    async def timed_languages(self, model: str = DEFAULT) -> frozenset[str] | None:
         """Codes of the languages whose words get measured times, not estimated ones; None: all that are heard.
 
         Raises:
             EngineUnavailable: no engine could be loaded.
         """
-        engines = await self._engines.get()
-        if engines.slots.capabilities.word_times:
-            return engines.slots.capabilities.languages
-        return frozenset() if engines.aligner is None else engines.aligner.languages
+        async with self._engines.lease(model) as engines:
+            if engines.slots.capabilities.word_times:
+                return engines.slots.capabilities.languages
+            return frozenset() if engines.aligner is None else engines.aligner.languages
 
     @asynccontextmanager
     async def listen(self, order: Order) -> AsyncIterator[Listening]:
@@ -179,25 +220,29 @@ class Service:
         started = time.monotonic()
         try:
             with anyio.fail_after(order.deadline_s):
-                engines = await self._engines.get()
-                _check_feasible(order, engines)
-                async with self._seats, self._decoded(order) as (stream, blocks):
-                    policy = order.policy(SegmentPolicy(longest_ms=int(engines.slots.capabilities.longest_s * 1000)))
-                    turn = Turn(lane=order.lane, owner=order.owner)
-                    async with transcription(blocks, order.options, engines, policy, turn, order.memory) as heard:
-                        listening = Listening(engines.slots.capabilities, order, stream, heard)
-                        yield listening
-                        log.info(
-                            "recognized",
-                            engine=engines.name,
-                            audio_s=listening.duration_ms / 1000,
-                            wall_s=round(time.monotonic() - started, 3),
-                            damaged_packets=listening.damaged_packets,
-                        )
+                async with self._engines.lease(order.model) as engines, self._listening(order, engines) as listening:
+                    yield listening
+                    log.info(
+                        "recognized",
+                        engine=engines.name,
+                        checkpoint=engines.checkpoint,
+                        audio_s=listening.duration_ms / 1000,
+                        wall_s=round(time.monotonic() - started, 3),
+                        damaged_packets=listening.damaged_packets,
+                    )
         except TimeoutError as error:
             raise DeadlineExceeded("The request was not answered in time.") from error
         except BaseExceptionGroup as group:
             raise _single(group) from group
+
+    @asynccontextmanager
+    async def _listening(self, order: Order, engines: LoadedEngines) -> AsyncIterator[Listening]:
+        _check_feasible(order, engines)
+        async with self._seats, self._decoded(order) as (stream, blocks):
+            policy = order.policy(SegmentPolicy(longest_ms=int(engines.slots.capabilities.longest_s * 1000)))
+            turn = Turn(lane=order.lane, owner=order.owner)
+            async with transcription(blocks, order.options, engines, policy, turn, order.memory) as heard:
+                yield Listening(engines, order, stream, heard)
 
     async def transcribe(self, order: Order) -> Transcript:
         """Recognize to the end.
@@ -211,15 +256,21 @@ class Service:
                 sentences=sentences,
                 duration_ms=listening.duration_ms,
                 engine=listening.engine,
-                language=next((s.language for s in sentences), order.options.hints.language),
+                checkpoint=listening.checkpoint,
+                language=next((s.language for s in sentences if s.language), order.options.hints.language),
                 damaged_packets=listening.damaged_packets,
                 unused=listening.unused,
                 speech_ms=listening.speech_ms,
             )
 
     @asynccontextmanager
-    async def live(self, options: LiveOptions, *, owner: str) -> AsyncIterator[LiveSession]:
+    async def live(self, options: LiveOptions, *, owner: str, model: str = DEFAULT) -> AsyncIterator[LiveSession]:
         """A live session for *owner*, for as long as the block lasts. ``configure`` refuses as this does.
+
+        Args:
+            options: that it begins with.
+            owner: who asks; a hash of the key.
+            model: public name of the model that is asked for.
 
         Raises:
             EngineUnavailable: no engine is loaded, or not yet.
@@ -228,19 +279,20 @@ class Service:
         """
         if (problem := self._engines.problem) is not None:
             raise EngineUnavailable(problem)
-        engines = await self._engines.get()
-        check_live(options, engines.slots.capabilities)
         if self._n_live >= self._live.most_sessions:
             raise QueueFull("As many live sessions are open as this server takes; please try again later.")
         self._n_live += 1
+        check = partial(check_live, model=model)
         theirs: BaseExceptionGroup[BaseException] | None = None
         try:
-            async with live_session(options, engines, self._live, owner=owner, check=check_live) as session:
-                try:
-                    yield session
-                except BaseExceptionGroup as group:
-                    theirs = group
-                    raise
+            async with self._engines.lease(model) as engines:
+                check(options, engines.capabilities)
+                async with live_session(options, engines, self._live, owner=owner, check=check) as session:
+                    try:
+                        yield session
+                    except BaseExceptionGroup as group:
+                        theirs = group
+                        raise
         except BaseExceptionGroup as group:
             if group is theirs:
                 raise
@@ -267,7 +319,7 @@ class Service:
             EngineUnavailable: no engine could be loaded, or this process takes no tasks.
             RateLimited: too many tasks of this owner are unfinished.
         """
-        _check_engine(order.options, await self.capabilities())
+        _check_engine(order.options, await self.capabilities(order.model), order.model)
         return await self._tasks.submit(order)
 
     async def query(self, task_id: str, owner: str | None) -> Task | None:
@@ -397,27 +449,35 @@ def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return EngineFailed("The recognition failed for a reason of our own.")
 
 
+def _promised(checkpoint: Checkpoint) -> Capabilities:
+    """What an engine is going to say of itself once it is loaded from *checkpoint*, as far as the catalogue knows."""
+    gives: dict[str, Any] = dict.fromkeys(checkpoint.gives, True)
+    return Capabilities(name=checkpoint.engine, languages=checkpoint.languages, longest_s=USUAL_S, **gives)
+
+
 def _check_feasible(order: Order, engines: LoadedEngines) -> None:
     """Refuse by name what the asked model or the loaded engine cannot do."""
     language = order.options.hints.language
     if language is not None and order.languages is not None and language not in order.languages:
         raise InvalidParameter(f"Language {language!r} is not supported by this model.", parameter="language")
-    _check_engine(order.options, engines.slots.capabilities)
+    _check_engine(order.options, engines.capabilities, order.model)
 
 
-def check_live(options: LiveOptions, capabilities: Capabilities) -> None:
+def check_live(options: LiveOptions, capabilities: Capabilities, model: str = DEFAULT) -> None:
     """Refuse by name what the loaded engine cannot do with live speech."""
-    _check_engine(RecognitionOptions(hints=options.hints, itn=options.itn, emotion=options.emotion), capabilities)
+    wanted = RecognitionOptions(hints=options.hints, itn=options.itn, emotion=options.emotion)
+    _check_engine(wanted, capabilities, model)
 
 
-def _check_engine(options: RecognitionOptions, capabilities: Capabilities) -> None:
+def _check_engine(options: RecognitionOptions, capabilities: Capabilities, model: str = DEFAULT) -> None:
     """Refuse by name what the loaded engine cannot do, with the remedy."""
     language = options.hints.language
     if language is not None and capabilities.languages is not None and language not in capabilities.languages:
         heard = ", ".join(sorted(capabilities.languages))
+        command = checkpoints.built_in().remedy(model, capabilities.name, language=language)
         raise UnsupportedLanguage(
             f"The loaded engine {capabilities.name!r} recognizes {heard} only; {language!r} needs another engine "
-            "(docs/engines.md: which there are, how one is added; QASR_ENGINES__DEFAULT chooses it).",
+            f"({_how(command)}).",
             parameter="language",
         )
     wanted = {
@@ -428,8 +488,21 @@ def _check_engine(options: RecognitionOptions, capabilities: Capabilities) -> No
     }
     for name, (parameter, asked, able) in wanted.items():
         if asked and not able:
+            gives = GIVES.get(name)
+            command = gives and checkpoints.built_in().remedy(model, capabilities.name, gives=gives, language=language)
             raise UnsupportedOption(
                 f"The loaded engine {capabilities.name!r} has no {name}; leave the option out, or load an engine "
-                "that has it (docs/engines.md; QASR_ENGINES__DEFAULT chooses it).",
+                f"that has it ({_how(command)}).",
                 parameter=parameter,
             )
+
+
+GIVES: Final = {"inverse text normalization": "itn", "hotwords": "hotwords", "emotion": "emotion"}
+"""Options that depend on the engine, as the catalogue of checkpoints has them."""
+
+
+def _how(command: str | None) -> str:
+    """How another engine is had."""
+    if command is None:
+        return "docs/engines.md: which there are, how one is added; QASR_ENGINES__DEFAULT chooses it"
+    return f"{command}; QASR_ENGINES__DEFAULT must be auto; docs/models.md"

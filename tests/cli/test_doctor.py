@@ -61,6 +61,7 @@ def test_settings_are_told_with_their_origin_and_without_secrets(qasr: Qasr, tmp
         QASR_ENGINES__DEFAULT="scripted",
         QASR_AUTH__KEYS="sk-one,sk-two",
         QASR_STORE__URL="s3://user:hidden@bucket/path?secret=hidden",
+        QASR_UPSTREAM__API_KEY="sk-hidden",
         QASR_AUHT__KEYS="sk-three",
     )
 
@@ -72,6 +73,7 @@ def test_settings_are_told_with_their_origin_and_without_secrets(qasr: Qasr, tmp
     assert (str(tmp_path / "data"), "flag") == settings["data_dir"]
     assert ("****, ****", "environment") == settings["auth.keys"]
     assert ("s3://****@bucket/path?****", "environment") == settings["store.url"]
+    assert ("****", "environment") == settings["upstream.api_key"]
     assert {"QASR_AUHT__KEYS": "QASR_AUTH__KEYS"} == report["unknown_variables"]
     assert not any(secret in ran.out + ran.err for secret in ("sk-one", "sk-two", "hidden", "sk-three"))
     assert report["ok"]

@@ -31,7 +31,7 @@ def test_a_key_lives_from_create_to_revoke(qasr: Qasr, tmp_path: Path) -> None:
     assert (0, True) == (made.code, bool(re.fullmatch(KEY, made.out))), made.err
     assert made.out.strip() not in made.err
     assert ("team a", ["openai"], "valid") == (shown["name"], shown["scopes"], shown["state"])
-    assert 30 * 86_400 == pytest.approx(shown["expires_at"] - shown["created_at"], abs=1)
+    assert 30 * 86_400 == pytest.approx(shown["expires_at"] - shown["created_at"], abs=60)
     assert {"requests_per_minute": 60} == shown["limits"]
     assert {"qwen3-asr-flash": {"audio_hours_per_day": 2}} == shown["model_limits"]
     assert re.fullmatch(KEY, rotated.out)

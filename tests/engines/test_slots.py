@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qasr.domain.audio import SAMPLE_RATE, Segment
-from qasr.domain.errors import EngineFailed, QueueFull
+from qasr.domain.errors import EngineFailed, InvalidParameter, QueueFull
 from qasr.domain.options import Hints
 from qasr.domain.transcript import Hypothesis
 from qasr.engines.base import Capabilities, Request
@@ -40,6 +40,8 @@ class Gated:
         except asyncio.CancelledError:
             self.cancelled.append(names)
             raise
+        if "refused" in names:
+            raise InvalidParameter("not this", parameter="messages")
         if any(map(self._fail, names)):
             raise EngineFailed("no")
         return [Hypothesis(text=name) for name in names]
@@ -220,6 +222,19 @@ async def test_a_poisonous_segment_fails_alone() -> None:
 
     assert ["a", "b"] == [result.text for result in results if isinstance(result, Hypothesis)]
     assert isinstance(results[1], EngineFailed)
+
+
+async def test_what_an_engine_refuses_is_not_tried_again() -> None:
+    """The one whose fault it is gets the reason; who shared its batch is heard."""
+    engine = Gated(batch=8)
+    engine.gate.set()
+    async with EngineSlots(engine, queue_audio_s=100) as slots:
+        calls = [slots.recognize(request(name), lane=Lane.SYNC, owner="x") for name in ("a", "refused", "b")]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert ["a", "b"] == [result.text for result in results if isinstance(result, Hypothesis)]
+    assert isinstance(results[1], InvalidParameter)
+    assert 1 == engine.calls.count(["refused"])
 
 
 async def test_a_full_queue_says_so() -> None:

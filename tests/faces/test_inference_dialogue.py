@@ -119,7 +119,7 @@ def refusal(actions: Iterable[Action]) -> tuple[str, str]:
 
 
 def dialogue(able: Abilities = ENGLISH, patience: Patience | None = None) -> InferenceDialogue:
-    return InferenceDialogue(built_in(), able, patience)
+    return InferenceDialogue(built_in(), lambda _: able, patience)
 
 
 def started(able: Abilities = ENGLISH, **options: Any) -> InferenceDialogue:

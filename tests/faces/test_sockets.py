@@ -44,7 +44,7 @@ class Echo:
     told: list[str] = field(default_factory=list)
 
     def open(self) -> list[Action]:
-        return [sockets.Open(LiveOptions(), FORMAT, "m"), self._say("open")]
+        return [sockets.Open(LiveOptions(), FORMAT, ""), self._say("open")]
 
     def receive(self, frame: str | bytes) -> list[Action]:
         if isinstance(frame, bytes):

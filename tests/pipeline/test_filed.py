@@ -22,12 +22,13 @@ from qasr.domain.audio import SAMPLE_RATE, MediaLimits, Pcm, Segment
 from qasr.domain.errors import EngineFailed, NotFound, TooLong, Undecodable
 from qasr.domain.options import Hints, RecognitionOptions
 from qasr.domain.transcript import Sentence
-from qasr.engines.registry import EnginesInLoading
+from qasr.engines.room import Choice, EngineRoom
 from qasr.engines.slots import Lane
 from qasr.pipeline.decode import Decoder
 from qasr.pipeline.fetch import Fetcher
 from qasr.pipeline.filed import Asked, Filed, Place, Plan, _Group, decode_group
-from qasr.pipeline.recorded import Turn, transcription
+from qasr.pipeline.recognize import Turn
+from qasr.pipeline.recorded import transcription
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.objects import Objects
 from qasr.storage.transcripts import Transcripts
@@ -43,7 +44,7 @@ class House:
 
     filed: Filed
     transcripts: Transcripts
-    engines: EnginesInLoading
+    engines: EngineRoom
     decoder: Decoder
     origin: Origin
     folder: Path
@@ -73,18 +74,12 @@ class House:
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     objects = Objects.open(None, tmp_path / "objects")
-    engines = EnginesInLoading()
     async with (
-        anyio.create_task_group() as group,
+        EngineRoom(lambda _: [Choice(engine="scripted")]) as engines,
         Decoder(processes=1) as decoder,
         Fetcher(LOCAL) as fetcher,
         Origin({}).running() as origin,
     ):
-
-        async def hold() -> None:
-            await engines.hold("scripted", {}, queue_audio_s=3600, aligners=1)
-
-        group.start_soon(hold)
         filed = Filed(
             objects=objects,
             engines=engines,
@@ -94,7 +89,6 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             folder=tmp_path / "fetching",
         )
         yield House(filed, Transcripts(objects), engines, decoder, origin, tmp_path)
-        group.cancel_scope.cancel()
 
 
 def wav(*channels: Pcm) -> bytes:
@@ -126,8 +120,10 @@ async def test_the_same_is_heard_as_in_a_short_recording(
     plan, found = await house.heard(asked)
     path = house.folder / "whole.wav"
     await anyio.Path(path).write_bytes(wav(talk(clip, 10), np.roll(talk(clip, 7), SAMPLE_RATE)))
-    engines = await house.engines.get()
-    async with house.decoder.decode(path, limits=LIMITS, channels=channels) as stream:
+    async with (
+        house.engines.lease() as engines,
+        house.decoder.decode(path, limits=LIMITS, channels=channels) as stream,
+    ):
         policy = SegmentPolicy(longest_ms=30_000)
         turn = Turn(lane=Lane.FILE, owner="me")
         async with transcription(stream.blocks(), asked.options, engines, policy, turn) as heard:

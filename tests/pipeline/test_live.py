@@ -37,7 +37,7 @@ from qasr.domain.live import Endpointing, Failed, LiveEvent, LiveOptions, Partia
 from qasr.domain.live import Final as Told
 from qasr.domain.options import Hints
 from qasr.engines import scripted
-from qasr.engines.registry import loaded
+from qasr.engines.room import Choice, EngineRoom
 from qasr.engines.silero_vad import Probabilities
 from qasr.engines.slots import Lane
 from qasr.engines.vad_batcher import VadBatcher
@@ -609,8 +609,9 @@ async def test_live_speech_is_heard_as_well_as_recorded(speech: Speech, referenc
     names = ["jfk.flac", "LJ001-0002.flac", "LJ001-0003.flac", "austen-0870.flac"]
     pcm = sound(*(one for name in names for one in (speech(name), quiet(1.2))))
     options = replace(FOUND, word_times="words")
-    async with loaded("moonshine", {}, queue_audio_s=100, aligners=1) as heard:
-        told = await talk(heard, options, pcm)
+    async with EngineRoom(lambda _: [Choice(engine="moonshine")]) as room, room.lease() as heard:
+        patient = replace(heard, live_aligner=heard.aligner)  # all clips come at once, and each is to be aligned
+        told = await talk(patient, options, pcm)
 
     text = " ".join(finals(told))
     reference = " ".join(references[name] for name in names)

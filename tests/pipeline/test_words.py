@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qasr.pipeline.words import split_sentences, split_words, spread
+from qasr.domain.transcript import Word
+from qasr.pipeline.words import refit, split_sentences, split_words, spread
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,32 @@ def test_estimated_times_never_go_backwards(parts: list[str], begin_ms: int, len
 
     assert sorted(flat) == flat
     assert all(a[1] == b[0] for a, b in pairwise(times))
+
+
+def timed(*pieces: tuple[str, int, int]) -> list[Word]:
+    return [Word(text=text, begin_ms=begin, end_ms=end) for text, begin, end in pieces]
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces", "expected"),
+    [
+        ("Hello there.", [("Hello", 0, 400), ("there.", 400, 900)], [(0, 400), (400, 900)]),
+        ("Hello there.", [("▁he", 0, 100), ("llo", 100, 400), ("▁there", 450, 900)], [(0, 400), (450, 900)]),
+        ("今天好。", [("今天", 100, 500), ("好", 600, 700)], [(100, 300), (300, 500), (600, 700)]),
+        ("It's 5 %", [("it's", 0, 200), ("5", 200, 300), ("%", 300, 400)], [(0, 200), (200, 300)]),
+        ("a b", [("b", 0, 1), ("a", 1, 2)], None),
+        ("more than was timed", [("more", 0, 100)], None),
+    ],
+)
+def test_times_of_an_engine_s_pieces_become_times_of_words(
+    text: str, pieces: list[tuple[str, int, int]], expected: list[tuple[int, int]] | None
+) -> None:
+    """Whatever it cuts a text into; only where the pieces are not that text there are no times."""
+    assert expected == refit(split_words(text), timed(*pieces))
+
+
+def test_times_never_go_backwards() -> None:
+    """An engine's may."""
+    assert [(0, 500), (500, 500), (500, 700)] == refit(
+        split_words("one two three"), timed(("one", 0, 500), ("two", 300, 450), ("three", 400, 700))
+    )

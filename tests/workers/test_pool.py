@@ -61,6 +61,16 @@ def echo(_config: Mapping[str, object]) -> Echo:
     return Echo()
 
 
+def fussy(_config: Mapping[str, object]) -> Echo:
+    """Factory that refuses, with its reason."""
+    raise Refusal("model", "the file is empty")
+
+
+def doomed(_config: Mapping[str, object]) -> Echo:
+    """Factory that takes its process along, as libraries do."""
+    os._exit(3)
+
+
 @pytest.fixture
 async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WorkerPool]:
     monkeypatch.setenv("QASR_AUTH__KEYS", "sk-secret")
@@ -100,6 +110,25 @@ async def test_a_refusal_keeps_its_word(pool: WorkerPool) -> None:
 
     assert "why" == caught.value.kind
     assert [(1, b"")] == await ask(pool, "echo", 1)
+
+
+async def test_a_refusal_to_load_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for the child hears why it will not come up, and does not wait any longer."""
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))  # noqa: PTH120
+    async with WorkerPool("test_pool:fussy", {}) as pool:
+        with pytest.raises(CallFailed, match="the file is empty") as told:
+            await pool.wait_ready()
+
+        assert told.value.kind == "model"
+        assert not pool.is_ready
+
+
+async def test_a_child_that_dies_while_it_loads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be chance once, but not again and again."""
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))  # noqa: PTH120
+    async with WorkerPool("test_pool:doomed", {}) as pool:
+        with pytest.raises(WorkerDied):
+            await pool.wait_ready()
 
 
 async def test_a_death_fails_one_call_only(pool: WorkerPool) -> None:

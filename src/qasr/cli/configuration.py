@@ -37,6 +37,20 @@ def load(flags: Mapping[str, Any], config_file: Path | None) -> Settings:
         fail(f"settings: {error}")
 
 
+def alone(data_dir: Path | None, config_file: Path | None, temporary: Path) -> Settings:
+    """The settings and models of the server over *data_dir*; all else that is kept goes to *temporary*."""
+    theirs = load(nested({"data_dir": data_dir}), config_file)
+    return load(
+        {
+            "data_dir": temporary,
+            "store": {"url": None},
+            "models": {"folder": theirs.models_dir.absolute()},
+            "engines": {"load": "lazy"},
+        },
+        config_file,
+    )
+
+
 def unknown_variables() -> dict[str, str | None]:
     """Variables that look like settings and are none, each with the setting that was probably meant."""
     known = ["QASR_" + path.replace(".", "__").upper() for path, _ in config.walk(Settings.model_construct())]

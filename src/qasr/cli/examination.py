@@ -19,6 +19,7 @@ import msgspec
 
 from qasr import config
 from qasr.app import check_exposure, has_keys, running
+from qasr.catalogue import checkpoints
 from qasr.cli import configuration
 from qasr.config import Settings
 from qasr.domain.audio import SAMPLE_RATE, BytesSource, MediaLimits
@@ -26,6 +27,7 @@ from qasr.domain.errors import QasrError
 from qasr.domain.options import RecognitionOptions
 from qasr.engines.registry import installed
 from qasr.pipeline.segment import SegmentPolicy
+from qasr.selection import Selection
 from qasr.service import Order
 from qasr.storage.lock import holder
 
@@ -37,6 +39,10 @@ SILENCE_MS: Final = 1000
 PATIENCE_S: Final = 120.0
 SCARCE_BYTES: Final = 1024**3
 """Less free space than one upload may take."""
+_EMOTION: Final = {
+    True: "told with each sentence",
+    False: "null in all answers: the engine does not tell it, and no tagger is set (QASR_TAGGER__FOLDER)",
+}
 MASK: Final = "****"
 
 
@@ -71,7 +77,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 async def examine(settings: Settings, flags: Mapping[str, Any], config_file: Path | None) -> Report:
     """Look at everything."""
-    findings = [*await _engine(settings), _data_dir(settings.data_dir), _exposure(settings)]
+    findings = [*await _engine(settings), _checkpoints(settings), _data_dir(settings.data_dir), _exposure(settings)]
     return Report(
         ok=all(finding.ok for finding in findings),
         findings=findings,
@@ -86,7 +92,11 @@ async def _engine(settings: Settings) -> list[Finding]:
     """Load the engine as a server would, and have it hear silence, through the decoders."""
     with tempfile.TemporaryDirectory(prefix="qasr-") as temporary:
         alone = settings.model_copy(
-            update={"data_dir": Path(temporary), "store": settings.store.model_copy(update={"url": None})}
+            update={
+                "data_dir": Path(temporary),
+                "store": settings.store.model_copy(update={"url": None}),
+                "models": settings.models.model_copy(update={"folder": settings.models_dir.absolute()}),
+            }
         )
         async with running(alone) as service:
             began = time.monotonic()
@@ -97,13 +107,25 @@ async def _engine(settings: Settings) -> list[Finding]:
             load_s = time.monotonic() - began
             languages = "any language" if engine.languages is None else ", ".join(sorted(engine.languages))
             found = Finding("engine", ok=True, text=f"loaded: {engine.name}, languages {languages} ({load_s:.1f} s)")
+            emotion = Finding("emotion", ok=True, text=_EMOTION[engine.emotion])
             began = time.monotonic()
             try:
                 transcript = await service.transcribe(_silence())
             except QasrError as error:
-                return [found, Finding("recognition", ok=False, text=str(error))]
+                return [found, emotion, Finding("recognition", ok=False, text=str(error))]
             text = f"decoded and heard {transcript.duration_ms} ms of silence in {time.monotonic() - began:.2f} s"
-            return [found, Finding("recognition", ok=True, text=text)]
+            return [found, emotion, Finding("recognition", ok=True, text=text)]
+
+
+def _checkpoints(settings: Settings) -> Finding:
+    chosen = Selection.of(settings)
+    states = {one: chosen.state(one) for one in checkpoints.built_in().all}
+    usable = [one.name for one, state in states.items() if state == "installed"]
+    others = [
+        f"{one.name} needs {chosen.remedy(one)}" for one, state in states.items() if state == "without its engine"
+    ]
+    text = ", ".join(usable) or "none installed, the embedded engine serves all models (qasr models list)"
+    return Finding("checkpoints", ok=True, text="; ".join([text, *others]))
 
 
 def _silence() -> Order:
@@ -177,7 +199,7 @@ def _shown(path: str, value: object) -> str:
     if path == "auth.keys":
         assert isinstance(value, tuple)
         return ", ".join(MASK for _ in value)
-    if path.endswith(".secret") and value:
+    if path.endswith((".secret", ".api_key")) and value:
         return MASK
     if path.endswith("url") and isinstance(value, str):
         return _without_secrets(value)

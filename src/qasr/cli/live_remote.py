@@ -18,6 +18,7 @@ from qasr.domain.audio import SAMPLE_RATE, Pcm
 from qasr.domain.errors import EngineFailed
 from qasr.domain.live import Failed, LiveEvent, LiveOptions, Partial, SpeechStarted, SpeechStopped
 from qasr.domain.live import Final as Whole
+from qasr.domain.transcript import Emotion
 
 PATH: Final = "/api-ws/v1/realtime"
 LARGEST_FRAME: Final = 1024 * 1024
@@ -39,7 +40,7 @@ class _Event(msgspec.Struct, frozen=True):
     stash: str = ""
     transcript: str = ""
     language: str | None = None
-    emotion: str | None = None
+    emotion: Emotion | None = None
     error: _Error = _Error()
 
 

@@ -143,8 +143,8 @@ def _session(place: Place, options: LiveOptions, temporary: Path) -> AbstractAsy
 
 @asynccontextmanager
 async def _local(place: Place, options: LiveOptions, temporary: Path) -> AsyncIterator[Hearing]:
-    settings = configuration.load({"data_dir": temporary, "store": {"url": None}}, place.config_file)
-    async with running(settings) as service:
-        await service.capabilities()
-        async with service.live(options, owner="cli") as session:
-            yield session
+    async with (
+        running(configuration.alone(None, place.config_file, temporary)) as service,
+        service.live(options, owner="cli", model=place.model) as session,
+    ):
+        yield session

@@ -28,12 +28,14 @@ class Local:
     """A ``Transcriber`` over the service that servers use, too.
 
     Args:
+        model: public name, or ``DEFAULT``.
         languages: codes that the asked model knows; None: any.
         spool: for what flows in from standard input.
         way: all settings that change what is heard.
     """
 
     service: Service
+    model: str
     form: Form
     language: str | None
     limits: MediaLimits
@@ -61,6 +63,7 @@ class Local:
                         limits=self.limits,
                         languages=self.languages,
                         owner="cli",
+                        model=self.model,
                         lane=Lane.FILE,
                         memory=kept,
                     )
@@ -93,7 +96,7 @@ class Local:
     async def _journal(self, source: Source, options: RecognitionOptions) -> AsyncIterator[Journal]:
         """Of files that will be there at the next run."""
         path = source.path if isinstance(source, FileSource) and source.path.parent != self.spool else None
-        engine = await self.service.capabilities()
+        engine = await self.service.capabilities(self.model)
         way = msgspec.json.encode((self.way, engine.name, options)).decode()
         with journal(path, way) as kept:
             yield kept

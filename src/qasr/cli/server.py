@@ -151,6 +151,7 @@ def base_url(host: str, port: int) -> str:
 def greeting(base: str, settings: Settings) -> str:
     """What a person needs in order to send the first request."""
     bearer = "$QASR_API_KEY" if settings.auth.keys else "any"
+    live = base.replace("http", "ws", 1)
     sample = SAMPLE if SAMPLE.is_file() else "recording.mp3"
     return f"""\
 qasr {__version__} is ready.
@@ -158,6 +159,9 @@ qasr {__version__} is ready.
   OpenAI base URL      {base}/v1
                        {base}/compatible-mode/v1
   DashScope base URL   {base}/api/v1
+  Live speech          {live}/v1/realtime
+                       {live}/api-ws/v1/inference
+                       {live}/api-ws/v1/realtime
   Documentation        {base}/docs
 
 Try it:

@@ -21,9 +21,9 @@ from qasr.cli.options import Form
 from qasr.cli.progress import Progress
 from qasr.cli.recordings import STDIN, Recording, output_names
 from qasr.cli.transcriber import Outcome, Transcriber, TranscriptionFailed
-from qasr.config import Settings
 from qasr.domain.audio import MediaLimits
 from qasr.domain.errors import EngineUnavailable, InvalidParameter, UnknownModel
+from qasr.engines.room import DEFAULT
 from qasr.faces.languages import parse_language
 from qasr.pipeline.flow import ordered_map
 from qasr.workers import available_cpus
@@ -31,6 +31,11 @@ from qasr.workers import available_cpus
 LIMITS: Final = MediaLimits(max_bytes=2 * 1024**3, max_ms=12 * 3600 * 1000)
 """Those of the longest interface that we serve; they keep one odd file from filling the disk."""
 REMOTE_AT_ONCE: Final = 4
+HEARING: Final = {
+    "engines", "models", "moonshine", "qwen3_asr", "qwen3_aligner", "whisper", "sherpa", "tagger", "scripted",
+    "upstream",
+}  # fmt: skip
+"""Sections of the settings that decide what is heard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,26 +161,23 @@ async def _local(
     wanted: Wanted, place: Place, temporary: Path, progress: Progress
 ) -> AsyncIterator[tuple[Transcriber, int]]:
     model = None if wanted.model is None else _model(wanted.model)
+    name = DEFAULT if model is None else model.name
     language = _language(wanted.language)
-    settings = _settings(place, temporary)
+    settings = configuration.alone(place.data_dir, place.config_file, temporary)
     async with running(settings) as service:
         with progress.line("loading the speech engine"):
-            await service.capabilities()
+            await service.capabilities(name)
         local = Local(
             service=service,
+            model=name,
             form=wanted.form,
             language=language,
             limits=LIMITS if model is None else model.limits,
             languages=None if model is None else model.languages,
             spool=temporary,
-            way=settings.model_dump_json(include={"engines", "moonshine", "scripted"}),
+            way=settings.model_dump_json(include=HEARING),
         )
         yield local, settings.engines.decoders or available_cpus()
-
-
-def _settings(place: Place, temporary: Path) -> Settings:
-    """The server's settings, but with everything that is kept in a place of its own, and gone afterwards."""
-    return configuration.load({"data_dir": temporary, "store": {"url": None}}, place.config_file)
 
 
 def _model(name: str) -> Model:

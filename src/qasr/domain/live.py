@@ -20,7 +20,7 @@ from typing import Protocol, TypeAlias
 from qasr.domain.audio import Pcm
 from qasr.domain.errors import QasrError
 from qasr.domain.options import Hints, WordTimes
-from qasr.domain.transcript import Word
+from qasr.domain.transcript import Emotion, Word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class Final:
     end_ms: int
     text: str
     language: str | None = None
-    emotion: str | None = None
+    emotion: Emotion | None = None
     words: tuple[Word, ...] = ()
 
 

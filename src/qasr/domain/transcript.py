@@ -1,6 +1,7 @@
 """What was heard: tokens, words, sentences, transcripts."""
 
 from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias, get_args
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +32,35 @@ class Word:
             raise ValueError(f"word {self.text!r} spans {self.begin_ms}-{self.end_ms} ms")
 
 
+Emotion: TypeAlias = Literal["surprised", "neutral", "happy", "sad", "disgusted", "angry", "fearful"]
+"""The seven documented labels."""
+
+EMOTIONS: Final[frozenset[Emotion]] = frozenset(get_args(Emotion))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tags:
+    """How a segment was said and what else was heard; None and empty where it is not known."""
+
+    emotion: Emotion | None = None
+    events: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hypothesis:
-    """An engine's guess for one segment. ``words``, if given, count from the start of the *segment*."""
+    """An engine's guess for one segment.
+
+    ``words``, if given, are the pieces of ``text`` that the engine timed, in order: tokens, or words with their
+    punctuation. They count from the start of the *segment*.
+    """
 
     text: str
     language: str | None = None
     tokens: tuple[Token, ...] = ()
     words: tuple[Word, ...] | None = None
-    emotion: str | None = None
+    emotion: Emotion | None = None
+    events: tuple[str, ...] = ()
+    """Sounds beside the speech, such as ``music`` or ``laughter``, from engines that tell them."""
     truncated: bool = False
     """The engine stopped at its token limit; the text is incomplete."""
 
@@ -53,7 +74,8 @@ class Sentence:
     end_ms: int
     channel: int = 0
     language: str | None = None
-    emotion: str | None = None
+    emotion: Emotion | None = None
+    events: tuple[str, ...] = ()
     speaker: int | None = None
     words: tuple[Word, ...] = ()
     tokens: tuple[Token, ...] = ()
@@ -83,6 +105,9 @@ class Transcript:
     sentences: tuple[Sentence, ...]
     duration_ms: int
     engine: str
+    checkpoint: str | None = None
+    """What the engine was loaded from, by its name in the catalogue."""
+
     language: str | None = None
     damaged_packets: int = 0
     """Packets of the media stream that could not be decoded and were skipped."""

@@ -11,14 +11,14 @@ tensors; an engine never decides.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from qasr.domain.audio import Pcm, Segment
 from qasr.domain.options import Hints
-from qasr.domain.transcript import Hypothesis, Word
+from qasr.domain.transcript import Hypothesis, Tags, Word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,10 @@ class Request:
 
     segment: Segment
     hints: Hints
+    word_times: bool = False
+    """``Hypothesis.words`` are wanted, if the engine has them: measuring them may cost it a pass."""
+    itn: bool = False
+    """Numbers, dates and units are wanted in digits and signs, if the engine does that."""
     is_open: bool = False
     """The segment is the beginning of one that is still being spoken; it will be heard again."""
 
@@ -76,6 +80,24 @@ class Recognizer(Protocol):
         Raises:
             EngineFailed: this call failed and may be tried again.
             EngineUnavailable: the engine is gone; it is being restarted.
+            RequestError: one of the requests cannot be heard as it is, say for a context too long for the model.
+        """
+        ...
+
+
+class Tagger(Protocol):
+    """Tells how something was said, beside a recognizer that does not."""
+
+    @property
+    def name(self) -> str:
+        """Of the model, for logs and listings."""
+        ...
+
+    async def tag(self, segment: Segment) -> Tags:
+        """What can be told of *segment*; nothing rather than a guess.
+
+        Raises:
+            EngineFailed, EngineUnavailable: the text is good without it.
         """
         ...
 
@@ -140,6 +162,16 @@ class LiveVad(Protocol):
         ...
 
 
+@runtime_checkable
+class SelfWatching(Protocol):
+    """A recognizer that may be away for a while and knows when it is: one that depends on other machines."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be recognized now, fit for strangers; None if it can."""
+        ...
+
+
 class Aligner(Protocol):
     """Finds the times of known words."""
 
@@ -167,8 +199,11 @@ __all__ = [
     "Recognizer",
     "RecognizerStream",
     "Request",
+    "SelfWatching",
     "StreamText",
     "StreamingRecognizer",
+    "Tagger",
+    "Tags",
     "VadChannel",
     "Word",
 ]

@@ -1,21 +1,29 @@
 """An aligner that does not keep live speech waiting."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import anyio
 
 from qasr.domain.audio import Pcm
 from qasr.engines.base import Aligner
 
+PATIENCE_S: Final = 2.0
+"""So old may the oldest call be that others wait with it. Alignment takes milliseconds where the words fit the sound,
+half a second where they do not."""
+
 
 class PromptAligner:
-    """Gives no times while others wait already; they are estimated then. The text comes soon in any case.
+    """Gives no times while others have waited for long already; they are estimated then, and the text comes soon.
 
     Args:
         aligner: behind it.
-        most: calls that may be under way.
+        clock: seconds.
     """
 
-    def __init__(self, aligner: Aligner, *, most: int) -> None:
-        self._aligner, self._most, self._n_calls = aligner, most, 0
+    def __init__(self, aligner: Aligner, *, clock: Callable[[], float] = anyio.current_time) -> None:
+        self._aligner, self._clock = aligner, clock
+        self._begun: dict[object, float] = {}  # calls under way, oldest first
 
     @property
     def languages(self) -> frozenset[str]:
@@ -24,10 +32,12 @@ class PromptAligner:
 
     async def align(self, pcm: Pcm, words: Sequence[str]) -> list[tuple[int, int]] | None:
         """See ``Aligner.align``; None also where it would take a while."""
-        if self._n_calls >= self._most:
+        now = self._clock()
+        if now - next(iter(self._begun.values()), now) > PATIENCE_S:
             return None
-        self._n_calls += 1
+        call = object()
+        self._begun[call] = now
         try:
             return await self._aligner.align(pcm, words)
         finally:
-            self._n_calls -= 1
+            del self._begun[call]

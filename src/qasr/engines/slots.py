@@ -20,9 +20,9 @@ import anyio
 import anyio.abc
 import structlog
 
-from qasr.domain.errors import EngineFailed, EngineUnavailable, QasrError, QueueFull
+from qasr.domain.errors import EngineFailed, EngineUnavailable, QasrError, QueueFull, RequestError
 from qasr.domain.transcript import Hypothesis
-from qasr.engines.base import Capabilities, Recognizer, Request, StreamingRecognizer
+from qasr.engines.base import Capabilities, Recognizer, Request, SelfWatching, StreamingRecognizer
 
 log = structlog.get_logger(__name__)
 
@@ -127,6 +127,11 @@ class EngineSlots:
         return bool(self._queues[lane].lines)
 
     @property
+    def problem(self) -> str | None:
+        """Why the engine behind can recognize nothing now; None if it can."""
+        return self._recognizer.problem if isinstance(self._recognizer, SelfWatching) else None
+
+    @property
     def waiting_audio_s(self) -> Mapping[Lane, float]:
         """Seconds of audio that wait, per lane."""
         return {lane: queue.audio_s for lane, queue in self._queues.items()}
@@ -218,6 +223,12 @@ class EngineSlots:
                 hypotheses = await self._recognizer.recognize([item.request for item in group])
             except (EngineFailed, EngineUnavailable) as error:
                 groups += self._retries(group, error)
+                continue
+            except RequestError as error:
+                if len(group) == 1:
+                    self._fail(group, error)
+                else:
+                    groups += [[item] for item in group]  # to find whose fault it is
                 continue
             except Exception as error:  # an engine's own bug must not stop the scheduler
                 log.exception("engine_raised", engine=self.capabilities.name)

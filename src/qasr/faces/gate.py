@@ -64,7 +64,9 @@ class Gate:
 
     def visit(self, caller: Caller, model: str, interface: Scope) -> "Visit":
         """*caller* asks for *model* through *interface*."""
-        return Visit(self, caller.owner, self._catalogue.family(model), interface, caller.allowance.over(self._allowance))
+        return Visit(
+            self, caller.owner, self._catalogue.family(model), interface, caller.allowance.over(self._allowance)
+        )
 
     @contextmanager
     def seat(self, visit: "Visit") -> Iterator[None]:
@@ -142,7 +144,7 @@ class Visit:
         async with self._billed() as bill:
             await self._admit()
             with self._gate.seat(self):
-                async with self._gate.service().live(options, owner=self.owner) as session:
+                async with self._gate.service().live(options, owner=self.owner, model=self.model) as session:
                     yield _Counted(session, bill)
 
     async def submit(self, order: TaskOrder) -> TaskId:

@@ -1,4 +1,6 @@
-"""Health: ``/livez`` (the process answers), ``/readyz`` (requests can be served; if not, why not)."""
+"""Health: ``/livez`` (the process answers), ``/readyz`` (requests can be served, by what, and whether emotions are told
+with them; if not, why not).
+"""
 
 from collections.abc import Callable
 
@@ -18,7 +20,10 @@ def routes(service: Callable[[], Service]) -> list[BaseRoute]:
     async def readyz(_request: Request) -> Response:
         problem = service().problem
         if problem is None:
-            return JSONResponse({"status": "ok"})
+            states = service().engines()
+            engines = [{"engine": one.engine, "checkpoint": one.checkpoint, "state": one.state} for one in states]
+            emotion = any(one.emotion for one in states)
+            return JSONResponse({"status": "ok", "emotion": emotion, "engines": engines})
         return JSONResponse({"status": "unavailable", "reasons": [problem]}, status_code=503)
 
     return [Route("/livez", livez), Route("/readyz", readyz)]

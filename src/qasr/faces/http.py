@@ -181,9 +181,13 @@ def error_answer(error: QasrError, to_wire: ToWire, identity: str) -> Response:
 
 
 def told(result: Listening | Transcript) -> dict[str, str]:
-    """Headers that tell how an answer was made: the engine, and hints that it cannot use."""
-    unused = ", ".join(result.unused)
-    return {"X-Qasr-Engine": result.engine} | ({"X-Qasr-Unused": unused} if unused else {})
+    """Headers that tell how an answer was made: the engine, its checkpoint, and hints that it cannot use."""
+    found = {
+        "X-Qasr-Engine": result.engine,
+        "X-Qasr-Checkpoint": result.checkpoint,
+        "X-Qasr-Unused": ", ".join(result.unused),
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]

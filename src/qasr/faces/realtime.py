@@ -63,6 +63,8 @@ class Setup:
 
     options: LiveOptions
     format: LiveFormat
+    model: str
+    """Public name; that of the first set-up decides what hears the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +114,6 @@ class Utterance:
 
 class Dialect(Protocol):
     """What frames look like and what they mean."""
-
-    @property
-    def model(self) -> str:
-        """What the client asks for."""
-        ...
 
     @property
     def setup(self) -> Setup:
@@ -195,7 +192,7 @@ class RealtimeDialogue:
 
     def open(self) -> list[sockets.Action]:
         """The session begins."""
-        opening = sockets.Open(self._setup.options, self._setup.format, self._dialect.model)
+        opening = sockets.Open(self._setup.options, self._setup.format, self._setup.model)
         return [opening, *_frames(self._dialect.created())]
 
     def receive(self, frame: str | bytes) -> list[sockets.Action]:

@@ -61,7 +61,7 @@ class Open:
     options: LiveOptions
     format: LiveFormat
     model: str
-    """As the client named it."""
+    """Public name of the one that is asked for; empty: of none in particular."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,10 @@ class MergeResult(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
 
 
+RESULTS: Final = tuple(msgspec.json.Decoder(kind) for kind in (CutResult, HeardResult, MergeResult))
+"""So that msgspec has looked into them before threads could do so at once, see ``storage/tasks.py``."""
+
+
 class Recordings(Protocol):
     """What the steps do: ``pipeline/filed.py``."""
 
@@ -109,7 +113,9 @@ class _Recording:
         order = task.order
         self.number = subtask.number
         self.place = Place(task_id=task.id, number=subtask.number)
-        self.asked = Asked(url=subtask.url, owner=order.owner, options=order.options, limits=order.limits)
+        self.asked = Asked(
+            url=subtask.url, owner=order.owner, options=order.options, limits=order.limits, model=order.model
+        )
         self.plan: Plan | None = None
         self.failure: Failure | None = None
         self.done_ms = self.sentences = 0

@@ -414,6 +414,9 @@ class _Memory(msgspec.Struct, frozen=True):
     complete: bool = False
 
 
+_memories = msgspec.json.Decoder(_Memory)
+
+
 class _Part:
     """A download as far as it came: the bytes at *path*, and beside them what they are the beginning of.
 
@@ -428,7 +431,7 @@ class _Part:
     @classmethod
     def of(cls, path: Path) -> "_Part":
         try:
-            return cls(path, msgspec.json.decode(_memory_path(path).read_bytes(), type=_Memory))
+            return cls(path, _memories.decode(_memory_path(path).read_bytes()))
         except (FileNotFoundError, msgspec.MsgspecError):
             return cls(path, _Memory(None))
 

@@ -26,14 +26,16 @@ from qasr.domain.audio import MediaLimits, Segment, to_ms
 from qasr.domain.errors import EngineFailed, NotFound
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.transcript import Sentence
-from qasr.engines.base import Capabilities, Request
-from qasr.engines.registry import EnginesInLoading, LoadedEngines
+from qasr.engines.base import Capabilities
+from qasr.engines.registry import LoadedEngines
+from qasr.engines.room import DEFAULT, EngineRoom
 from qasr.engines.slots import Lane
 from qasr.pipeline.decode import Decoder
 from qasr.pipeline.fetch import Fetcher, discard
 from qasr.pipeline.flow import ordered_map
 from qasr.pipeline.language import in_known_language
-from qasr.pipeline.recorded import segments, sentences_of
+from qasr.pipeline.recognize import Turn, recognize
+from qasr.pipeline.recorded import segments
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.objects import Objects
 from qasr.storage.transcripts import TranscriptHeader, Transcripts, lines_of
@@ -44,7 +46,7 @@ MOST_SEGMENTS: Final = 8
 MOST_GROUP_MS: Final = 120_000
 """Of speech in a group of several segments: 4 MB."""
 LEAST_HEARD: Final = 4
-"""Groups that may be in memory at once, of all tasks together; more where the engine takes more. A group is 8 MB."""
+"""Groups that may be in memory at once for one engine, of all tasks together; more where it takes more. One is 8 MB."""
 ABANDONED_S: Final = 24 * 3600
 """Age of what remains of a download; no step lasts as long."""
 _LENGTH: Final = struct.Struct("<I")
@@ -84,6 +86,8 @@ class Asked:
     owner: str
     options: RecognitionOptions
     limits: MediaLimits
+    model: str = DEFAULT
+    """Public name."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +110,8 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
     """Length of the segments."""
     sentences: int
     language: str | None
+    engine: str | None = None
+    """By name; None in results of earlier versions."""
 
 
 class _Piece(msgspec.Struct, frozen=True):
@@ -115,6 +121,11 @@ class _Piece(msgspec.Struct, frozen=True):
     channel: int
     speech_probability: float
     n_samples: int
+
+
+_sentence = msgspec.json.Decoder(Sentence)
+_heard = msgspec.json.Decoder(Heard)
+_pieces = msgspec.json.Decoder(list[_Piece])
 
 
 class Filed:
@@ -130,7 +141,7 @@ class Filed:
         self,
         *,
         objects: Objects,
-        engines: EnginesInLoading,
+        engines: EngineRoom,
         decoder: Decoder,
         fetcher: Fetcher,
         uploads: Uploads,
@@ -138,7 +149,7 @@ class Filed:
     ) -> None:
         self._objects, self._transcripts, self._engines = objects, Transcripts(objects), engines
         self._decoder, self._fetcher, self._uploads, self._folder = decoder, fetcher, uploads, folder
-        self._seats: anyio.Semaphore | None = None
+        self._seats: dict[str, anyio.Semaphore] = {}  # by engine
 
     async def cut(self, place: Place, asked: Asked) -> Plan:
         """Fetch the recording and cut it into groups; the file that was fetched is removed then.
@@ -146,14 +157,14 @@ class Filed:
         Raises:
             QasrError: it cannot be read, decoded, or is longer than allowed.
         """
-        engines = await self._engines.get()
         path = self._folder / f"{place.task_id}-{place.number}"
         await anyio.Path(self._folder).mkdir(parents=True, exist_ok=True)
         if asked.url.startswith(SCHEME):
             await self._uploads.fetch(asked.url, asked.owner, path, max_bytes=asked.limits.max_bytes)
         else:
             await self._fetcher.fetch_on(asked.url, path, max_bytes=asked.limits.max_bytes)
-        plan = await self._cut(place, asked, path, engines)
+        async with self._engines.lease(asked.model) as engines:
+            plan = await self._cut(place, asked, path, engines)
         await self._objects.write(f"{place.work}plan.json", msgspec.json.encode(plan))
         await anyio.to_thread.run_sync(discard, path)
         return plan
@@ -197,8 +208,7 @@ class Filed:
             return await self._recall(place, group)
         except NotFound:
             pass
-        engines = await self._engines.get()
-        async with self._hearing(engines.slots.capabilities):
+        async with self._engines.lease(asked.model) as engines, self._hearing(engines.slots.capabilities):
             return await self._hear(place, group, asked, engines)
 
     async def _hear(self, place: Place, group: int, asked: Asked, engines: LoadedEngines) -> Heard:
@@ -211,7 +221,8 @@ class Filed:
         heard = Heard(
             ms=sum(to_ms(len(piece.pcm)) for piece in pieces),
             sentences=len(sentences),
-            language=next((s.language for s in sentences), asked.options.hints.language),
+            language=next((s.language for s in sentences if s.language), asked.options.hints.language),
+            engine=engines.name,
         )
         encode = msgspec.json.Encoder().encode
         await self._objects.write(place.heard(group), b"\n".join([encode(heard), *map(encode, sentences), b""]))
@@ -219,19 +230,18 @@ class Filed:
 
     def _hearing(self, engine: Capabilities) -> anyio.Semaphore:
         """A seat for one group: as many as keep the engine busy while others are read and written."""
-        if self._seats is None:
+        if engine.name not in self._seats:
             busy = -(-engine.parallel_calls * engine.largest_batch // MOST_SEGMENTS)
-            self._seats = anyio.Semaphore(max(LEAST_HEARD, 2 * busy))
-        return self._seats
+            self._seats[engine.name] = anyio.Semaphore(max(LEAST_HEARD, 2 * busy))
+        return self._seats[engine.name]
 
     async def _recall(self, place: Place, group: int) -> Heard:
         async for line in lines_of(self._objects.read_stream(place.heard(group))):
-            return msgspec.json.decode(line, type=Heard)
+            return _heard.decode(line)
         raise NotFound("The result is empty.")
 
     async def merge(self, place: Place, plan: Plan, asked: Asked, language: str | None) -> None:
         """Make the transcript of the results of all groups, and remove what it was made from."""
-        capabilities = (await self._engines.get()).slots.capabilities
         try:
             await self._transcripts.header(place.task_id, place.number)
         except NotFound:
@@ -244,20 +254,24 @@ class Filed:
                 duration_ms=plan.duration_ms,
                 speech_ms=plan.speech_ms,
                 damaged_packets=plan.damaged_packets,
-                engine=capabilities.name,
+                engine=await self._engine(place, plan, asked),
                 language=asked.options.hints.language or language,
             )
             await self._transcripts.write(place.task_id, place.number, header, self._sentences(place, plan))
         await self.clear(place, plan.groups)
 
+    async def _engine(self, place: Place, plan: Plan, asked: Asked) -> str:
+        """Which engine heard the beginning; where nothing was there to hear, which would have."""
+        heard = (await self._recall(place, 0)).engine if plan.groups else None
+        return heard or self._engines.chosen(asked.model).engine
+
     async def _sentences(self, place: Place, plan: Plan) -> AsyncIterator[Sentence]:
         """All sentences, one channel after the other; results are read once per channel, and never held together."""
-        decoder = msgspec.json.Decoder(Sentence)
         for channel in plan.channels:
             for group in range(plan.groups):
                 is_first = True
                 async for line in lines_of(self._objects.read_stream(place.heard(group))):
-                    if not is_first and (sentence := decoder.decode(line)).channel == channel:
+                    if not is_first and (sentence := _sentence.decode(line)).channel == channel:
                         yield sentence
                     is_first = False
 
@@ -290,11 +304,10 @@ class Filed:
 
 async def _recognized(pieces: list[Segment], asked: Asked, engines: LoadedEngines, *, judged: bool) -> list[Sentence]:
     """The sentences of *pieces*; *judged*: first by whether the engine knows the language."""
+    turn = Turn(lane=Lane.FILE, owner=asked.owner)
 
     async def hear(segment: Segment) -> tuple[Sentence, ...]:
-        request = Request(segment=segment, hints=asked.options.hints)
-        hypothesis = await engines.slots.recognize(request, lane=Lane.FILE, owner=asked.owner)
-        return await sentences_of(segment, hypothesis, asked.options, engines.aligner)
+        return await recognize(segment, asked.options, engines, turn)
 
     async with ordered_map(hear, _each(pieces), ahead=len(pieces)) as heard:
         passed = in_known_language(heard, engines.slots.capabilities) if judged else heard
@@ -339,7 +352,7 @@ def decode_group(data: bytes) -> list[Segment]:
         ValueError, struct.error, msgspec.MsgspecError: it is no group.
     """
     (n_index,) = _LENGTH.unpack_from(data)
-    pieces = msgspec.json.decode(data[_LENGTH.size : _LENGTH.size + n_index], type=list[_Piece])
+    pieces = _pieces.decode(data[_LENGTH.size : _LENGTH.size + n_index])
     samples = np.frombuffer(data, "<i2", offset=_LENGTH.size + n_index)
     if len(samples) != sum(piece.n_samples for piece in pieces):
         raise ValueError("the samples do not fit the index")

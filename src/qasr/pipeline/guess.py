@@ -2,7 +2,8 @@
 
 Engines that stream hear only what is new. All others hear the segment again from its beginning, and two decodes in a
 row tell what is certain. So that this stays cheap, no segment is longer than ``segment.py`` makes it, and a long one is
-heard less often: in all, at most ``MOST_REPEATS`` times its length is decoded.
+heard less often: in all, at most ``MOST_REPEATS`` times its length is decoded. What is no speech is kept back here, too
+(``guards.py``).
 """
 
 from dataclasses import dataclass
@@ -10,8 +11,11 @@ from typing import Final, Protocol
 
 from qasr.domain.audio import Segment
 from qasr.domain.options import Hints
+from qasr.domain.transcript import Hypothesis
 from qasr.engines.base import RecognizerStream, Request, StreamingRecognizer
 from qasr.engines.slots import EngineSlots, Lane
+from qasr.pipeline import guards
+from qasr.pipeline.text_language import with_language
 
 MOST_REPEATS: Final = 10
 """A segment of 4 s is decoded anew every 0.4 s, one of 20 s every 2 s."""
@@ -52,8 +56,8 @@ class Guesser(Protocol):
 class Redecoding:
     """For engines that hear whole segments."""
 
-    def __init__(self, slots: EngineSlots, hints: Hints, owner: str) -> None:
-        self._slots, self._hints, self._owner = slots, hints, owner
+    def __init__(self, slots: EngineSlots, hints: Hints, owner: str, *, itn: bool) -> None:
+        self._slots, self._hints, self._owner, self._itn = slots, hints, owner, itn
 
     def pause_ms(self, length_ms: int) -> int:
         """In proportion to what it costs."""
@@ -61,8 +65,11 @@ class Redecoding:
 
     async def hear(self, segment: Segment) -> Guess:
         """Decode all of it; waits behind all finals."""
-        request = Request(segment=segment, hints=self._hints, is_open=True)
-        hypothesis = await self._slots.recognize(request, lane=Lane.PARTIAL, owner=self._owner)
+        request = Request(segment=segment, hints=self._hints, itn=self._itn, is_open=True)
+        answer = await self._slots.recognize(request, lane=Lane.PARTIAL, owner=self._owner)
+        hypothesis, _ = guards.kept(segment, answer, self._hints)
+        languages = self._slots.capabilities.languages
+        hypothesis = await with_language(hypothesis, self._hints.language, languages)
         return Guess(hypothesis.text, hypothesis.language, logprobs=tuple(token.logprob for token in hypothesis.tokens))
 
     def turn(self) -> None:
@@ -94,7 +101,12 @@ class Streaming:
                 self.turn()
             raise
         self._n_fed += len(new)
-        return Guess(heard.tail, heard.language, stable=heard.stable)
+        answer = Hypothesis(text=heard.stable + heard.tail, language=heard.language)
+        hypothesis, _ = guards.kept(segment, answer, self._hints)
+        hypothesis = await with_language(hypothesis, self._hints.language, self._engine.capabilities.languages)
+        if not hypothesis.text.startswith(heard.stable):  # the guards cut into what was told: it stays
+            return Guess("", hypothesis.language, stable="")
+        return Guess(hypothesis.text[len(heard.stable) :], hypothesis.language, stable=heard.stable)
 
     def turn(self) -> None:
         """The stream is closed."""
@@ -103,7 +115,7 @@ class Streaming:
         self._stream, self._n_fed = None, 0
 
 
-def guesser(slots: EngineSlots, hints: Hints, owner: str) -> Guesser:
+def guesser(slots: EngineSlots, hints: Hints, owner: str, *, itn: bool) -> Guesser:
     """The cheapest way in which this engine hears what is not complete."""
     streaming = slots.streaming
-    return Redecoding(slots, hints, owner) if streaming is None else Streaming(streaming, hints)
+    return Redecoding(slots, hints, owner, itn=itn) if streaming is None else Streaming(streaming, hints)

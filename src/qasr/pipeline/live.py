@@ -30,14 +30,14 @@ from qasr.domain.errors import EngineError, EngineFailed, QasrError, TooLong, Wr
 from qasr.domain.live import LiveEvent, LiveOptions, LiveSession, Partial, SpeechStarted, SpeechStopped
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.transcript import Sentence
-from qasr.engines.base import Capabilities, Request, VadChannel
+from qasr.engines.base import Capabilities, VadChannel
 from qasr.engines.registry import LoadedEngines
 from qasr.engines.slots import Lane
 from qasr.pipeline.divide import Committed, Completed, Detected, Divider, Grown, Opened
 from qasr.pipeline.flow import background
 from qasr.pipeline.guess import Guesser, guesser
 from qasr.pipeline.language import LiveJudge
-from qasr.pipeline.recorded import sentences_of
+from qasr.pipeline.recognize import Turn, recognize
 from qasr.pipeline.utterance import Piece, Utterance
 
 BLOCK: Final = SAMPLE_RATE
@@ -173,7 +173,7 @@ class _Session:
         await self._give(_Clear())
 
     async def configure(self, options: LiveOptions) -> None:
-        self._check(options, self._engines.slots.capabilities)
+        self._check(options, self._engines.capabilities)
         await self._give(options)
 
     async def finish(self) -> None:
@@ -307,7 +307,7 @@ class _Session:
             utterance.number = self._next_number()
             self._tell(SpeechStarted(utterance=utterance.number, at_ms=utterance.begin_ms))
             if options.partials:
-                self._guesser = guesser(slots, options.hints, self._owner)
+                self._guesser = guesser(slots, options.hints, self._owner, itn=options.itn)
                 self._guessed_ms = 0
 
     def _complete_at(self, sample: int) -> None:
@@ -370,10 +370,10 @@ class _Session:
     async def _sentences(self, utterance: Utterance, piece: Piece) -> tuple[Sentence, ...]:
         assert piece.segment is not None
         asked = utterance.options
-        request = Request(segment=piece.segment, hints=asked.hints)
-        hypothesis = await self._engines.slots.recognize(request, lane=Lane.LIVE, owner=self._owner)
-        options = RecognitionOptions(hints=asked.hints, word_times=asked.word_times, sentence_ends="pauses")
-        return await sentences_of(piece.segment, hypothesis, options, self._engines.live_aligner)
+        options = RecognitionOptions(
+            hints=asked.hints, word_times=asked.word_times, itn=asked.itn, sentence_ends="pauses"
+        )
+        return await recognize(piece.segment, options, self._engines, Turn(lane=Lane.LIVE, owner=self._owner))
 
     def _advance(self) -> None:
         """Tell the finals whose turn it is, and what is certain now of the first utterance without one."""

@@ -47,6 +47,9 @@ def factory(_config: Mapping[str, object]) -> "_LiveMedia":
     return _LiveMedia()
 
 
+_pieces = msgspec.msgpack.Decoder(Piece)
+
+
 class _LiveMedia:
     parallel = 1
     about: Mapping[str, object] = {}
@@ -56,7 +59,7 @@ class _LiveMedia:
 
     def handle(self, _method: str, body: msgspec.Raw, payload: bytes, cancelled: Cancelled) -> Iterator[Answer]:
         """One ``Piece``; the answer is its samples, float32."""
-        piece = msgspec.msgpack.decode(body, type=Piece)
+        piece = _pieces.decode(body)
         for number in piece.ended:
             self._streams.pop(number, None)
         stream = _Stream(piece.codec) if piece.turn == 0 else self._streams.pop(piece.stream, None)

@@ -90,12 +90,15 @@ def factory(_config: Mapping[str, object]) -> "_Media":
     return _Media()
 
 
+_jobs = msgspec.msgpack.Decoder(Job)
+
+
 class _Media:
     parallel = 1
     about: Mapping[str, object] = {"ffmpeg": ".".join(map(str, av.library_versions["libavformat"]))}
 
     def handle(self, _method: str, body: msgspec.Raw, _payload: bytes, cancelled: Cancelled) -> Iterator[Answer]:
-        job = msgspec.msgpack.decode(body, type=Job)
+        job = _jobs.decode(body)
         grant_cpu(job.cpu_s)
         return _decode(job, cancelled)
 

@@ -312,14 +312,21 @@ class Tasks:
         return bool(await self._database.write(lambda connection: connection.execute(change).rowcount))
 
 
+_options = msgspec.json.Decoder(RecognitionOptions)
+_limits = msgspec.json.Decoder(MediaLimits)
+_failure = msgspec.json.Decoder(Failure)
+"""Made here, by one thread: msgspec looks into a type when it is first decoded, and two threads that do so at once end
+the process (0.22)."""
+
+
 def _task(row: sa.Row[tuple[object, ...]], parts: Sequence[sa.Row[tuple[object, ...]]]) -> Task:
     order = TaskOrder(
         owner=row.owner,
         model=row.model,
         dialect=row.dialect,
         urls=tuple(part.url for part in parts),
-        options=msgspec.json.decode(row.options, type=RecognitionOptions),
-        limits=msgspec.json.decode(row.limits, type=MediaLimits),
+        options=_options.decode(row.options),
+        limits=_limits.decode(row.limits),
         webhook=row.webhook,
     )
     return Task(
@@ -339,7 +346,7 @@ def _subtask(row: sa.Row[tuple[object, ...]]) -> Subtask:
         number=row.number,
         url=row.url,
         state=TaskState(row.state),
-        failure=None if row.failure is None else msgspec.json.decode(row.failure, type=Failure),
+        failure=None if row.failure is None else _failure.decode(row.failure),
         duration_ms=row.duration_ms,
         speech_ms=row.speech_ms,
         done_ms=row.done_ms,

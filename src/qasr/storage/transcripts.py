@@ -33,6 +33,10 @@ class TranscriptHeader:
     language: str | None
 
 
+_header = msgspec.json.Decoder(TranscriptHeader)
+_sentence = msgspec.json.Decoder(Sentence)
+
+
 class Transcripts:
     """Transcripts by task and number of the recording in it."""
 
@@ -46,7 +50,7 @@ class Transcripts:
             NotFound: there is no such transcript, or not yet, or no longer.
         """
         async for line in self._lines(task_id, number):
-            return msgspec.json.decode(line, type=TranscriptHeader)
+            return _header.decode(line)
         raise NotFound("The transcript is empty.")  # the power failed while it was written
 
     async def sentences(self, task_id: str, number: int) -> AsyncIterator[Sentence]:
@@ -55,11 +59,10 @@ class Transcripts:
         Raises:
             NotFound: there is no such transcript, or not yet, or no longer.
         """
-        decoder = msgspec.json.Decoder(Sentence)
         is_header = True
         async for line in self._lines(task_id, number):
             if not is_header:
-                yield decoder.decode(line)
+                yield _sentence.decode(line)
             is_header = False
 
     async def write(

@@ -1,7 +1,8 @@
 """A child process: ``python -m qasr.workers.child MODULE:FACTORY CONFIG`` answers calls from its standard input.
 
-``FACTORY(config)`` returns a ``Handler``; loading happens in it. Calls run on ``handler.parallel`` threads. The process
-ends when its standard input does, so it cannot outlive the program that started it.
+``FACTORY(config)`` returns a ``Handler``; loading happens in it, and a ``Refusal`` tells the parent why it cannot.
+Calls run on ``handler.parallel`` threads. The process ends when its standard input does, so it cannot outlive the
+program that started it.
 """
 
 import importlib
@@ -36,7 +37,7 @@ class Handler(Protocol):
 
 
 class Refusal(Exception):
-    """The call cannot be done; *kind* tells the parent why."""
+    """The call, or loading, cannot be done; *kind* tells the parent why."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -102,7 +103,11 @@ def main(target: str, config: str) -> None:
     os.dup2(2, 1)  # a library that prints must not break the frames
     channel = _Channel(sys.stdin.buffer, sink)
     module, _, name = target.partition(":")
-    handler: Handler = getattr(importlib.import_module(module), name)(msgspec.json.decode(config))
+    try:
+        handler: Handler = getattr(importlib.import_module(module), name)(msgspec.json.decode(config))
+    except Refusal as refusal:
+        channel.write(protocol.Fail(protocol.LOADING, refusal.kind, str(refusal)))
+        raise SystemExit(1) from refusal
     channel.write(protocol.Ready(protocol.raw(handler.about)))
     _serve(handler, channel)
     os._exit(0)  # threads inside a model call must not keep us

@@ -32,6 +32,8 @@ RESTART_S: Final = (0.05, 0.2, 1.0, 5.0)
 """Pauses before a child is started again, by the number of deaths in a row before it was ready."""
 READ_BUFFER: Final = 2 * 1024**2
 """Bytes that asyncio takes from a child before it waits for a reader; ten seconds of samples are 640 000."""
+HOPELESS: Final = 2
+"""Deaths in a row before a child was ready, after which nobody waits for it any more."""
 PASSED_ON: Final = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "HOME")
 """Environment variables that a child gets; ours may hold keys, and a child may be broken into."""
 LAST_WORDS: Final = 2_000
@@ -96,6 +98,12 @@ class _Child:
         self._free_in_pool = free_in_pool
         self.free = asyncio.Semaphore(parallel)
         self.ready = asyncio.Event()
+        self.news = asyncio.Event()
+        """It has loaded, refused to, or died."""
+        self.refusal: CallFailed | None = None
+        """Why it cannot load, in its own words."""
+        self.failures = 0
+        """Deaths in a row before it was ready."""
         self.about: Mapping[str, object] = {}
         self.process: asyncio.subprocess.Process | None = None
         self._calls: dict[int, _OpenCall] = {}
@@ -104,24 +112,26 @@ class _Child:
         self._ended_by_us = False
 
     async def supervise(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        failures = 0
         task_status.started()
         while True:
             self._ended_by_us = False
-            self.process = await asyncio.create_subprocess_exec(
-                *self.command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                limit=READ_BUFFER,
-                env={name: os.environ[name] for name in PASSED_ON if name in os.environ},  # no key of ours
-                start_new_session=True,  # Ctrl-C is for us; we end our children ourselves
-            )
+            with anyio.CancelScope(shield=True):  # half a process would be nobody's
+                self.process = await asyncio.create_subprocess_exec(
+                    *self.command,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                    limit=READ_BUFFER,
+                    env={name: os.environ[name] for name in PASSED_ON if name in os.environ},  # no key of ours
+                    start_new_session=True,  # Ctrl-C is for us; we end our children ourselves
+                )
+            assert self.process is not None
             try:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._keep_last_words, self.process)
                     await self._read(self.process)
-                failures = 0 if self.ready.is_set() else failures + 1
+                self.failures = 0 if self.ready.is_set() else self.failures + 1
+                self.news.set()
                 self.ready.clear()  # nobody else's call goes to it
                 with anyio.move_on_after(EXIT_S):  # killing it now would hide from asyncio how it ended
                     await self.process.wait()
@@ -138,7 +148,7 @@ class _Child:
                 exit_code=code,
                 last_words=self._last_words.decode(errors="replace"),
             )
-            await asyncio.sleep(RESTART_S[min(failures, len(RESTART_S) - 1)])
+            await asyncio.sleep(RESTART_S[min(self.failures, len(RESTART_S) - 1)])
 
     def kill(self) -> None:
         """End it for what it does or fails to do."""
@@ -176,7 +186,13 @@ class _Child:
     async def _take(self, header: protocol.FromChild, payload: bytes) -> None:
         if isinstance(header, protocol.Ready):
             self.about = msgspec.msgpack.decode(header.body)
+            self.refusal = None
             self.ready.set()
+            self.news.set()
+            return
+        if isinstance(header, protocol.Fail) and header.id == protocol.LOADING:
+            self.refusal = CallFailed(header.kind, header.message)
+            self.news.set()
             return
         call = self._calls.get(header.id)
         if call is None:
@@ -289,9 +305,20 @@ class WorkerPool:
         return all(child.ready.is_set() for child in self._children)
 
     async def wait_ready(self) -> Mapping[str, object]:
-        """Wait until every child has loaded; what the first one says about itself."""
+        """Wait until every child has loaded; what the first one says about itself.
+
+        Raises:
+            CallFailed: a child refuses to load; it is tried again, but hardly with more luck.
+            WorkerDied: a child ended several times while it was loading; the same.
+        """
         for child in self._children:
-            await child.ready.wait()
+            while not child.ready.is_set():
+                if child.refusal is not None:
+                    raise child.refusal
+                if child.failures >= HOPELESS:
+                    raise WorkerDied("the process ended while it was loading")
+                child.news.clear()
+                await child.news.wait()
         return self._children[0].about
 
     @asynccontextmanager

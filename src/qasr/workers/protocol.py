@@ -13,6 +13,8 @@ import msgspec
 LENGTHS: Final = struct.Struct("<II")
 LARGEST_FRAME: Final = 256 * 1024 * 1024
 """Bytes; a child that announces more is broken."""
+LOADING: Final = -1
+"""In place of a call's id in a ``Fail``: the child cannot load, and ends."""
 
 
 class Call(msgspec.Struct, tag="call", frozen=True):

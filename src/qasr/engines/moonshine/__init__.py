@@ -10,15 +10,14 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
-import numpy as np
 
-from qasr.domain.errors import EngineFailed, EngineUnavailable
 from qasr.domain.transcript import Hypothesis, Token
+from qasr.engines import process
 from qasr.engines.base import Capabilities, Recognizer, Request
 from qasr.engines.moonshine import assets
 from qasr.engines.moonshine.host import Heard
 from qasr.engines.moonshine.tokenizer import text_of
-from qasr.workers import CallFailed, WorkerDied, WorkerPool, available_cpus
+from qasr.workers import WorkerPool, available_cpus
 
 LARGEST_BATCH: Final = 8
 """A row of a step costs 3.2 ms alone, 1.45 ms among 8 and 1.4 ms among 16, whose answers come later; measured."""
@@ -51,16 +50,8 @@ class _Moonshine:
         return self._capabilities
 
     async def recognize(self, batch: Sequence[Request]) -> list[Hypothesis]:
-        segments = [np.asarray(request.segment.pcm, np.float32) for request in batch]
-        lengths = [len(segment) for segment in segments]
-        try:
-            async with self._pool.call("recognize", lengths, np.concatenate(segments).tobytes()) as replies:
-                heard = [one async for body, _ in replies for one in _DECODER.decode(body)]
-        except CallFailed as error:
-            raise EngineFailed("the engine could not recognize this segment; retry") from error
-        except WorkerDied as error:
-            raise EngineFailed("the engine ended unexpectedly; retry") from error
-        return [_hypothesis(one) for one in heard]
+        answers = await process.ask(self._pool, "recognize", None, [request.segment.pcm for request in batch])
+        return [_hypothesis(one) for answer in answers for one in _DECODER.decode(answer)]
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(list[Heard])
@@ -91,12 +82,12 @@ async def factory(settings: Mapping[str, str]) -> AsyncIterator[Recognizer]:
     folder = assets.locate()
     await asyncio.to_thread(assets.check, folder)
     config = {"folder": str(folder), "threads": str(threads)}
-    async with WorkerPool(
-        "qasr.engines.moonshine.host:factory", config, size=1, parallel=threads, grace_s=GRACE_S
-    ) as pool:
-        try:
-            async with asyncio.timeout(LOAD_S):
-                await pool.wait_ready()
-        except TimeoutError as error:
-            raise EngineUnavailable("the embedded English engine did not start") from error
+    async with process.loaded(
+        "qasr.engines.moonshine.host:factory",
+        config,
+        what="the embedded English engine",
+        parallel=threads,
+        load_s=LOAD_S,
+        grace_s=GRACE_S,
+    ) as (pool, _):
         yield _Moonshine(pool, threads)

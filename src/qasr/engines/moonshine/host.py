@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
+from qasr.engines import process
 from qasr.engines.moonshine import assets
 from qasr.engines.moonshine.model import Abandoned, Moonshine
 from qasr.engines.moonshine.tokenizer import Tokenizer
@@ -34,8 +34,8 @@ class Host:
         """Answer one call with one item: a list of ``Heard``."""
         if method != "recognize":
             raise Refusal("unknown_method", method)
-        lengths = msgspec.msgpack.decode(body, type=list[int])
-        segments = np.split(np.frombuffer(payload, np.float32), np.cumsum(lengths)[:-1])
+        lengths, _ = msgspec.msgpack.decode(body, type=tuple[list[int], None])
+        segments = process.split(lengths, payload)
         try:
             decoded = self._model.recognize(segments, cancelled=cancelled)
         except Abandoned:

@@ -53,6 +53,7 @@ def parse(request: wire.GenerationRequest, model: Model, owner: str, deadline_s:
         limits=model.limits,
         languages=model.languages,
         owner=owner,
+        model=model.name,
         deadline_s=deadline_s,
     )
 
@@ -177,7 +178,9 @@ class QwenAnswers:
         reason = "null"
         if newest is None:
             reason = "length" if any(sentence.truncated for sentence in heard) else "stop"
-        yield self._answer(text, heard, duration_ms, reason, language=next((s.language for s in heard), None))
+        yield self._answer(
+            text, heard, duration_ms, reason, language=next((s.language for s in heard if s.language), None)
+        )
 
     def _answer(
         self, text: str, heard: Sequence[Sentence], duration_ms: int, reason: str, *, language: str | None

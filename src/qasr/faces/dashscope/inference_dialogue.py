@@ -15,7 +15,7 @@ or a ``finish-task`` with the id of nobody. Source: docs/faces/dashscope.md#live
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -100,11 +100,13 @@ class InferenceDialogue:
 
     Args:
         catalogue: resolves names of models.
-        able: what is loaded.
+        able: from a model's public name to what would hear it; may raise QasrError.
         patience: how long we wait.
     """
 
-    def __init__(self, catalogue: Catalogue, able: Abilities, patience: Patience | None = None) -> None:
+    def __init__(
+        self, catalogue: Catalogue, able: Callable[[str], Abilities], patience: Patience | None = None
+    ) -> None:
         self._catalogue, self._able, self._patience = catalogue, able, patience or Patience()
         self._task: _Task | None = None
         self._ended: deque[str] = deque(maxlen=REMEMBERED_TASKS)
@@ -220,7 +222,7 @@ class InferenceDialogue:
             self._closed, self._task = True, None
             return [_failed(identity, error), Close()]
         self._task, self._idle_since_s = _Task(identity, asked, Results(asked)), None
-        told = {"x-qasr-engine": self._able.engine.name}
+        told = {"x-qasr-engine": asked.engine}
         if asked.unused:
             told["x-qasr-unused"] = ", ".join(asked.unused)
         return [Open(asked.options, asked.format, asked.model), _send(identity, "task-started", attributes=told)]
@@ -237,7 +239,8 @@ class InferenceDialogue:
                 raise InvalidParameter(f"{name} must be '{right}' on this server.", parameter=name)
         if not call.model:
             raise missing("payload.model")
-        return parse(call, self._catalogue.resolve(call.model), self._able)
+        model = self._catalogue.resolve(call.model)
+        return parse(call, model, self._able(model.name))
 
     def _continue(self, task: _Task, payload: bytes) -> Sequence[Action]:
         context = context_text(_decode(payload, wire.Continue).input)

@@ -45,7 +45,9 @@ class Asked:
     """A task that can be begun."""
 
     model: str
-    """As the client named it."""
+    """Public name."""
+    engine: str
+    """What hears it."""
     format: LiveFormat
     options: LiveOptions
     traits: LiveTraits
@@ -105,7 +107,8 @@ def parse(call: wire.Run, model: Model, able: Abilities) -> Asked:
     semantic = bool(parameters.semantic_punctuation_enabled)
     partials = parameters.intermediate_result_enabled
     return Asked(
-        model=name,
+        model=model.name,
+        engine=able.engine.name,
         format=_format(parameters, model, traits),
         options=LiveOptions(
             hints=Hints(

@@ -1,5 +1,6 @@
 """The socket of the task protocol: who comes in, and what is loaded when they do."""
 
+from dataclasses import replace
 from functools import partial
 
 from starlette.routing import BaseRoute, WebSocketRoute
@@ -25,10 +26,15 @@ async def _tasks(context: Context, websocket: WebSocket) -> None:
         return
     try:
         service = context.service()
-        able = Abilities(engine=await service.capabilities(), timed=await service.timed_languages())
+        default = Abilities(engine=await service.capabilities(), timed=await service.timed_languages())
     except QasrError as error:
         await refuse(websocket, error, to_wire)
         return
+
+    def able(model: str) -> Abilities:
+        known = service.foreseen(model)
+        return default if known is None else replace(default, engine=known)
+
     live = context.live
     dialogue = InferenceDialogue(context.catalogue, able, context.patience)
     await live.sockets.converse(websocket, dialogue, live.ears(caller, Scope.DASHSCOPE), to_wire=to_wire)

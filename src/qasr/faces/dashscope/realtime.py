@@ -195,7 +195,7 @@ class Qwen:
     least_commit_ms: ClassVar = 0
 
     def __init__(self, name: str, model: Model, engine: Capabilities) -> None:
-        self.model, self._model, self._engine = name, model, engine
+        self._name, self._model, self._engine = name, model, engine
         self._id = events.session_id()
         self._session = Session(
             modalities=("text",),
@@ -252,7 +252,7 @@ class Qwen:
             emotion=self._engine.emotion,
         )
         realtime.check(options, self._model, self._engine, _PARAMS)
-        return realtime.Setup(options, _format(session))
+        return realtime.Setup(options, _format(session), self._model.name)
 
     def _endpointing(self, turns: TurnDetection | None) -> Endpointing | None:
         if turns is None:
@@ -280,7 +280,7 @@ class Qwen:
     def _shown(self) -> ShownSession:
         known: dict[str, Any] = {name: getattr(self._session, name) for name in self._session.__struct_fields__}
         return ShownSession(
-            id=self._id, model=self.model, qasr=realtime.told(self.setup.options, self._engine), **known
+            id=self._id, model=self._name, qasr=realtime.told(self.setup.options, self._engine), **known
         )
 
     def item_created(self, utterance: realtime.Utterance, previous_id: str | None) -> Sequence[events.Event]:

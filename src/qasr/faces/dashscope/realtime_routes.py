@@ -5,15 +5,13 @@ from functools import partial
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from qasr.catalogue import Catalogue
 from qasr.domain.access import Scope
 from qasr.domain.errors import QasrError, UnknownModel
-from qasr.engines.base import Capabilities
 from qasr.faces.dashscope.context import Context
 from qasr.faces.dashscope.errors import to_wire
 from qasr.faces.dashscope.realtime import Qwen
 from qasr.faces.realtime import RealtimeDialogue, Turned
-from qasr.faces.sockets import Dialogue, LiveContext, admit, refuse
+from qasr.faces.sockets import Dialogue, admit, refuse
 
 
 def routes(context: Context) -> list[BaseRoute]:
@@ -25,22 +23,22 @@ async def _realtime(context: Context, websocket: WebSocket) -> None:
     caller = await admit(websocket, context.keys, to_wire)
     if caller is None:
         return
+    live = context.live
     try:
-        engine = await context.service().capabilities()
+        dialogue = await _dialogue(websocket.query_params.get("model", ""), context)
     except QasrError as error:
         await refuse(websocket, error, to_wire)
         return
-    live = context.live
-    dialogue = _dialogue(websocket.query_params.get("model", ""), context.catalogue, engine, live)
     await live.sockets.converse(websocket, dialogue, live.ears(caller, Scope.DASHSCOPE), to_wire=to_wire)
 
 
-def _dialogue(name: str, catalogue: Catalogue, engine: Capabilities, live: LiveContext) -> Dialogue:
+async def _dialogue(name: str, context: Context) -> Dialogue:
     """The SDK cannot show a refused upgrade, so a wrong model is told behind it."""
     try:
-        model = catalogue.resolve(name)
+        model = context.catalogue.resolve(name)
     except UnknownModel as error:
         return Turned("model_not_found", str(error))
     if model.kind != "realtime":
         return Turned("model_not_found", f"The model `{name[:100]}` is not served by this interface.")
-    return RealtimeDialogue(Qwen(name, model, engine), session_s=live.session_s, idle_s=live.idle_s)
+    engine = await context.service().capabilities(model.name)
+    return RealtimeDialogue(Qwen(name, model, engine), session_s=context.live.session_s, idle_s=context.live.idle_s)

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from qasr.catalogue import Model
 from qasr.domain.access import Scope
-from qasr.domain.errors import AccessDenied, InvalidParameter, QasrError
+from qasr.domain.errors import AccessDenied, EngineUnavailable, InvalidParameter, QasrError
 from qasr.domain.transcript import Sentence
 from qasr.faces.dashscope import generation, inference_routes, realtime_routes, task_routes, uploads, wire
 from qasr.faces.dashscope.context import Context
@@ -31,7 +31,7 @@ from qasr.faces.http import (
     told,
     while_connected,
 )
-from qasr.service import Order
+from qasr.service import Order, Service
 
 LARGEST_PAGE = 100
 
@@ -148,9 +148,21 @@ async def _models(context: Context, request: Request) -> Response:
         names = [name]
     number, size = _page(request, "page_no", 1, 10**6), _page(request, "page_size", 10, LARGEST_PAGE)
     shown = names[(number - 1) * size : number * size]
-    entries = [wire.ModelEntry(model=n, name=n, description="speech to text") for n in shown]
+    entries = [wire.ModelEntry(model=n, name=n, description=_description(context.service(), n)) for n in shown]
     page = wire.ModelPage(total=len(names), page_no=number, page_size=size, models=entries)
     return json_answer(wire.ModelsAnswer(request_id=request_id(request), output=page))
+
+
+def _description(service: Service, name: str) -> str:
+    """What hears the model now: the documented entry has no field for it."""
+    try:
+        choice, loaded = service.served_by(name)
+    except EngineUnavailable:
+        return "speech to text; nothing that could serve it is installed"
+    engine = choice.engine if choice.checkpoint is None else f"{choice.checkpoint} ({choice.engine})"
+    if loaded is None:
+        return f"speech to text by {engine}, not loaded"
+    return f"speech to text by {engine}, loaded" + (", with emotion" if loaded.capabilities.emotion else "")
 
 
 def _page(request: Request, name: str, default: int, most: int) -> int:

@@ -40,10 +40,17 @@ async def _submit(context: Context, request: Request) -> Response:
         call = decode(body, task_wire.TaskRequest)
     model = context.catalogue.resolve(call.model)
     service = context.service()
-    able = submission.Abilities(engine=await service.capabilities(), timed=await service.timed_languages())
+    able = submission.Abilities(
+        engine=await service.capabilities(model.name), timed=await service.timed_languages(model.name)
+    )
     order = submission.parse(call, model, caller.owner, able, webhook=request.headers.get(WEBHOOK))
     unused = order.options.hints.context and not able.engine.context
-    headers = {"X-Qasr-Engine": able.engine.name} | ({"X-Qasr-Unused": "context"} if unused else {})
+    found = {
+        "X-Qasr-Engine": able.engine.name,
+        "X-Qasr-Checkpoint": service.served_by(model.name)[0].checkpoint,
+        "X-Qasr-Unused": "context" if unused else None,
+    }
+    headers = {name: value for name, value in found.items() if value}
     visit = context.gate.visit(caller, call.model, Scope.DASHSCOPE)
     return json_answer(tasks.submitted(await visit.submit(order), request_id(request)), headers)
 

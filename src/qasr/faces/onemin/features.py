@@ -69,6 +69,7 @@ def order(prompt: wire.PromptObject, source: Source, model: Model, owner: str, d
         limits=model.limits,
         languages=model.languages,
         owner=owner,
+        model=model.name,
         deadline_s=deadline_s,
     )
 

@@ -284,11 +284,10 @@ class Transcribing:
     @property
     def partials_before_commit(self) -> bool:
         """Of models that are made for it."""
-        return self.model.startswith(STREAMING)
+        return self._name.startswith(STREAMING)
 
     @property
-    def model(self) -> str:
-        """As the session names it."""
+    def _name(self) -> str:
         assert isinstance(self._input.transcription, Transcription)
         return self._input.transcription.model or DEFAULT_MODEL
 
@@ -367,7 +366,7 @@ class Transcribing:
             transcription=msgspec.structs.replace(asked, model=name),
             turn_detection=turns,
         )
-        return realtime.Setup(options, sound), shown
+        return realtime.Setup(options, sound, model.name), shown
 
     def _hints(self, asked: Transcription) -> Hints:
         """Of several languages none is favored: the engine is told one, or nothing."""
@@ -505,7 +504,7 @@ class Transcribing:
     def _usage(self, heard: Heard) -> wire.TokenUsage | wire.DurationUsage:
         """Models of tokens and models of seconds."""
         duration_ms = heard.end_ms - heard.begin_ms
-        if self.model.startswith("whisper"):
+        if self._name.startswith("whisper"):
             return wire.DurationUsage(seconds=-(-duration_ms // 1000))
         measured = Usage(duration_ms, count_words(heard.text))
         return wire.TokenUsage(

@@ -12,7 +12,7 @@ from qasr.domain.errors import QasrError, UnknownModel
 from qasr.faces.keys import Keys
 from qasr.faces.openai.context import Context
 from qasr.faces.openai.errors import to_wire
-from qasr.faces.openai.realtime import Transcribing
+from qasr.faces.openai.realtime import DEFAULT_MODEL, Transcribing
 from qasr.faces.realtime import RealtimeDialogue, Turned
 from qasr.faces.sockets import Dialogue, refuse
 
@@ -28,9 +28,10 @@ def routes(context: Context, roots: Sequence[str]) -> list[BaseRoute]:
 
 async def _realtime(context: Context, websocket: WebSocket) -> None:
     offered: list[str] = websocket.scope["subprotocols"]
+    name = websocket.query_params.get("model")
     try:
         caller = await _caller(websocket, offered, context.keys)
-        engine = await context.service().capabilities()
+        engine = await context.service().capabilities(name or DEFAULT_MODEL)
     except QasrError as error:
         await refuse(websocket, error, to_wire)
         return
@@ -38,7 +39,6 @@ async def _realtime(context: Context, websocket: WebSocket) -> None:
     beta = _BETA in offered or "realtime=v1" in websocket.headers.get("openai-beta", "")
     dialogue: Dialogue
     try:
-        name = websocket.query_params.get("model")
         dialect = Transcribing(name, context.catalogue, engine, session_s=live.session_s, beta=beta)
         dialogue = RealtimeDialogue(dialect, session_s=live.session_s, idle_s=None)
     except UnknownModel as error:

@@ -71,6 +71,7 @@ def parse(form: Form, source: Source, model: Model, owner: str, deadline_s: floa
         limits=model.limits,
         languages=model.languages,
         owner=owner,
+        model=model.name,
         deadline_s=deadline_s,
     )
     return replace(order, policy=_policy(form)), wanted
