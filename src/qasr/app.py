@@ -124,6 +124,7 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
                 fetcher=fetcher,
                 uploads=uploads,
                 folder=settings.data_dir / "fetching",
+                cuts=max(1, processes - 1),
             )
             desk = await stack.enter_async_context(_tasks(settings, database, books, recordings, fetch))
         sounds = None

@@ -343,7 +343,7 @@ class Jobs(_Section):
     """The name under which this server takes tasks, the same after each start. None: made once and kept under the data
     directory."""
     concurrency: int = Field(default=4, ge=1)
-    """Tasks that this server works on at once."""
+    """Tasks that this server works on at once, besides one each of up to 16 keys that have no other."""
     keep_hours: float = Field(default=24.0, gt=0)
     """How long tasks and their transcripts are kept after their end: the documented 24 hours."""
     most_unfinished: int = Field(default=1000, ge=1)

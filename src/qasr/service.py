@@ -49,6 +49,7 @@ from qasr.pipeline.live import LiveLimits, live_session
 from qasr.pipeline.live_decode import LiveDecoders, LiveStream
 from qasr.pipeline.recognize import Turn
 from qasr.pipeline.recorded import Memory, transcription
+from qasr.pipeline.seats import Seats
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.books import Books
 from qasr.storage.tasks import TaskFilter
@@ -61,6 +62,8 @@ broken gets its status, and the parser is free for the next. 10 minutes are 38 M
 
 SEATS: Final = 64
 """Recordings that are decoded or recognized at once; more wait. 64 of 5 minutes are 1.2 GB of samples."""
+SEATS_OF_ONE: Final = 56
+"""The same of one owner: who sends a thousand at once leaves room for others."""
 
 USUAL_S: Final = 30.0
 """The longest segment of most engines; the others tell once they are loaded."""
@@ -153,7 +156,7 @@ class Service:
     ) -> None:
         self._engines, self._decoder, self._fetcher, self._desk, self._sounds = engines, decoder, fetcher, desk, sounds
         self.uploads, self.transcripts, self._spool = uploads, transcripts, spool
-        self._seats = anyio.Semaphore(SEATS)
+        self._seats = Seats(SEATS, most_of_one=SEATS_OF_ONE)
         self._live, self._n_live = live, 0
         self._books = books
 
@@ -238,7 +241,7 @@ class Service:
     @asynccontextmanager
     async def _listening(self, order: Order, engines: LoadedEngines) -> AsyncIterator[Listening]:
         _check_feasible(order, engines)
-        async with self._seats, self._decoded(order) as (stream, blocks):
+        async with self._seats.seat(order.owner), self._decoded(order) as (stream, blocks):
             policy = order.policy(SegmentPolicy(longest_ms=int(engines.slots.capabilities.longest_s * 1000)))
             turn = Turn(lane=order.lane, owner=order.owner)
             async with transcription(blocks, order.options, engines, policy, turn, order.memory) as heard:

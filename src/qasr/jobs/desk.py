@@ -14,7 +14,7 @@ import structlog
 
 from qasr.domain.errors import RateLimited
 from qasr.domain.task import Task, TaskId, TaskOrder
-from qasr.jobs.port import JobEngine
+from qasr.jobs.port import ALONE, JobEngine
 from qasr.storage.tasks import TaskFilter, Tasks
 
 GRACE_S: Final = 20.0
@@ -51,7 +51,7 @@ class Desk:
     async def submit(self, order: TaskOrder) -> TaskId:
         """Take a task on; it is durable when this returns.
 
-        Owners with few unfinished tasks go before those with many.
+        Owners with few unfinished tasks go before those with many, and one with none waits for nobody who has.
 
         Raises:
             RateLimited: the owner has too many unfinished tasks.
@@ -107,4 +107,4 @@ class Desk:
 
 def priority(unfinished: int) -> int:
     """Of a new task of an owner who has so many unfinished ones; the lowest goes first."""
-    return min(1 + unfinished, 1_000_000)
+    return min(ALONE + unfinished, 1_000_000)

@@ -223,6 +223,17 @@ class Tasks:
             lambda connection: int(connection.execute(_N_UNFINISHED, {"owner": owner}).scalar_one())
         )
 
+    async def ahead(self, task_id: TaskId) -> int:
+        """How many unfinished tasks its owner had when the task was submitted."""
+        mine, other = tasks.alias(), tasks
+        query = (
+            sa.select(sa.func.count())
+            .select_from(mine)
+            .join(other, sa.and_(other.c.owner == mine.c.owner, other.c.submitted_ms < mine.c.submitted_ms))
+            .where(mine.c.id == task_id, other.c.state.in_(UNFINISHED))
+        )
+        return await self._database.read(lambda connection: int(connection.execute(query).scalar_one()))
+
     async def unheard_ms(self, owner: str) -> Mapping[str, int]:
         """Speech of *owner*'s unfinished tasks that is still to be heard, by model.
 
