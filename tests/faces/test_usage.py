@@ -1,19 +1,16 @@
-"""The book agrees with what each interface tells of usage; and what is one key's is invisible to another."""
+"""The book agrees with what each interface tells of usage."""
 
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-import httpx2
 import pytest
 from tests.access import Admin
 from tests.faces.dialects import CHAT_DIALECT, FUN, GENERATION, QWEN, SSE, TRANSCRIPTIONS, Dialect, data_url
 from tests.faces.test_limits import LONG_S, SUBMISSION, connect, first
 from tests.server import JFK, Origin, Server
-
-from qasr.faces.openapi import openapi
 
 JFK_S: Final = 11.0
 PCM_S: Final = 3
@@ -148,106 +145,3 @@ def test_every_interface_and_model_has_its_line(scripted: Server, admin: Admin) 
     found = {(line["model"], line["interface"]) for line in lines(admin, one, requests=3)}
     assert {("qwen3-asr-flash", "openai"), ("whisper-1", "openai"), ("qwen3-asr-flash", "dashscope")} == found
     assert 1 == len(lines(admin, two))
-
-
-# ---- two keys
-
-
-class Belongings:
-    """What one key has: a task, a file behind ``oss://``, an asset and a record."""
-
-    def __init__(self, server: Server, origin: Origin, key: str) -> None:
-        self.server, self.key = server, key
-        body = {"model": "fun-asr", "input": {"file_urls": [origin.url("/files/jfk.flac")]}}
-        submitted = server.post(SUBMISSION, body, key=key, headers={"X-DashScope-Async": "enable"})
-        self.task = submitted.json()["output"]["task_id"]
-        permit = server.get("/api/v1/uploads?action=getPolicy&model=qwen3-asr-flash", key=key).json()["data"]
-        oss_key = f"{permit['upload_dir']}/a.flac"
-        form = {"key": oss_key, "policy": permit["policy"], "Signature": permit["signature"]}
-        httpx2.post(permit["upload_host"], data=form, files={"file": JFK.read_bytes()}, timeout=60).raise_for_status()
-        self.oss = f"oss://{oss_key}"
-        headers = {"API-KEY": key}
-        asset = server.post("/api/assets", key=None, headers=headers, files={"asset": JFK.read_bytes()}).json()
-        self.asset = asset["fileContent"]["path"]
-        self.record = self.feature(key, self.asset).json()["aiRecord"]["uuid"]
-
-    def feature(self, key: str, url: str) -> httpx2.Response:
-        body = {"type": "SPEECH_TO_TEXT", "model": "qwen3-asr-flash", "promptObject": {"audioUrl": url}}
-        return self.server.post("/api/features", body, key=None, headers={"API-KEY": key})
-
-    def read(self, key: str, method: str, path: str) -> httpx2.Response:
-        headers = {"API-KEY": key, "Authorization": f"Bearer {key}"}
-        return httpx2.request(method, self.server.base + path, headers=headers, timeout=60)
-
-    def generate(self, key: str, dialect: Dialect) -> httpx2.Response:
-        return self.server.post(dialect.path, dialect.body(self.oss), key=key)
-
-    def oss_task(self, key: str) -> str:
-        """What becomes of a task about the file."""
-        body = {"model": "fun-asr", "input": {"file_urls": [self.oss]}}
-        headers = {"X-DashScope-Async": "enable", "X-DashScope-OssResourceResolve": "enable"}
-        path = (
-            f"/api/v1/tasks/{self.server.post(SUBMISSION, body, key=key, headers=headers).json()['output']['task_id']}"
-        )
-        end = time.monotonic() + LONG_S
-        while (state := self.read(key, "GET", path).json()["output"]["task_status"]) in ("PENDING", "RUNNING"):
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        return str(state)
-
-
-@pytest.fixture(scope="module")
-def mine(scripted: Server, admin: Admin, origin: Origin) -> Belongings:
-    return Belongings(scripted, origin, admin.make("mine")[1])
-
-
-@pytest.fixture(scope="module")
-def other(admin: Admin) -> str:
-    return admin.make("other")[1]
-
-
-def _status(answer: httpx2.Response) -> str:
-    return str(answer.json()["output"]["task_status"])
-
-
-Look = Callable[[Belongings, str], object]
-LOOKS: Final[Mapping[str, tuple[Look, object]]] = {
-    "GET /api/v1/tasks/{id}": (lambda it, key: _status(it.read(key, "GET", f"/api/v1/tasks/{it.task}")), "UNKNOWN"),
-    "POST /api/v1/tasks/{id}": (lambda it, key: _status(it.read(key, "POST", f"/api/v1/tasks/{it.task}")), "UNKNOWN"),
-    "POST /api/v1/tasks/{id}/cancel": (
-        lambda it, key: it.read(key, "POST", f"/api/v1/tasks/{it.task}/cancel").status_code, 400,
-    ),
-    "GET /api/v1/tasks": (lambda it, key: it.task in it.read(key, "GET", "/api/v1/tasks?page_size=100").text, False),
-    "GET /api/v1/tasks?task_id": (
-        lambda it, key: it.read(key, "GET", f"/api/v1/tasks?task_id={it.task}").json()["total"], 0,
-    ),
-    "oss:// in chat": (lambda it, key: it.generate(key, CHAT_DIALECT).status_code, 404),
-    "oss:// in qwen": (lambda it, key: it.generate(key, QWEN).status_code, 400),
-    "oss:// in fun": (lambda it, key: it.generate(key, FUN).status_code, 400),
-    "oss:// in a task": (lambda it, key: it.oss_task(key), "FAILED"),
-    "POST /api/features": (lambda it, key: it.feature(key, it.asset).status_code, 404),
-    "GET /api/features/{uuid}": (lambda it, key: it.read(key, "GET", f"/api/features/{it.record}").status_code, 404),
-}  # fmt: skip
-"""Every way to name an object, and what another key is told of one that there is not."""
-
-
-@pytest.mark.parametrize("look", LOOKS)
-def test_objects_of_one_key_are_invisible_to_another(mine: Belongings, other: str, look: str) -> None:
-    """Who has no right to it is told what they are told of nothing at all; its owner is told otherwise."""
-    ask, nothing = LOOKS[look]
-
-    assert nothing == ask(mine, other)
-    if "cancel" not in look:
-        assert nothing != ask(mine, mine.key)
-
-
-def test_every_path_that_names_an_object_is_looked_at() -> None:
-    """Who adds one adds it to the table. Those of the administration are for its own scope."""
-    named = {
-        f"{method.upper()} {path}"
-        for path, operations in openapi()["paths"].items()
-        for method in operations
-        if "{" in path and not path.startswith("/admin/")
-    }
-
-    assert named <= set(LOOKS)

@@ -209,10 +209,13 @@ async def test_who_has_one_task_waits_for_nobody_who_has_many(start: Start) -> N
     """Even if those that are under way never end."""
     begun: list[str] = []
 
+    async def hang() -> Value:
+        await anyio.sleep_forever()
+
     async def work(task_id: TaskId, steps: Steps) -> None:
         begun.append(task_id)
         if task_id.startswith("many"):
-            await steps.step("hang", anyio.sleep_forever, Value)
+            await steps.step("hang", hang, Value)
 
     async with start(work) as engine:
         for number in range(1, 9):
