@@ -50,6 +50,7 @@ from qasr.storage.database import FILE, Database, create_engine, url_in
 from qasr.storage.executors import Executors, stable_id
 from qasr.storage.keys import KeyRing, has_any
 from qasr.storage.objects import Objects
+from qasr.storage.quota import Quota
 from qasr.storage.tasks import Tasks, now_ms
 from qasr.storage.transcripts import Transcripts
 from qasr.storage.uploads import Uploads, server_secret
@@ -78,13 +79,6 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
     shutil.rmtree(spool, ignore_errors=True)  # left over from a crash: nobody can ask for it any more
     spool.mkdir(parents=True, mode=0o700)
     objects = Objects.open(settings.store.url, settings.data_dir / "objects")
-    uploads = Uploads(
-        objects,
-        server_secret(settings.data_dir, settings.server.secret),
-        max_bytes=settings.uploads.max_bytes,
-        keep=timedelta(hours=settings.uploads.keep_hours),
-        policy_s=settings.uploads.policy_s,
-    )
     fetch = FetchPolicy(
         allow_hosts=frozenset(settings.fetch.allow_hosts),
         allow_networks=settings.fetch.allow_networks,
@@ -95,6 +89,21 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
     )
     chosen = Selection.of(settings)
     async with AsyncExitStack() as stack:
+        database = quota = None
+        if serving:
+            database = Database(url_in(settings.data_dir, settings.database.url))
+            stack.callback(database.close)
+            await anyio.to_thread.run_sync(database.migrate)
+            most = settings.uploads
+            quota = Quota(database, most_of_one=most.max_key_bytes, most=most.max_all_bytes)
+        uploads = Uploads(
+            objects,
+            server_secret(settings.data_dir, settings.server.secret),
+            max_bytes=settings.uploads.max_bytes,
+            keep=timedelta(hours=settings.uploads.keep_hours),
+            policy_s=settings.uploads.policy_s,
+            quota=quota,
+        )
         group = await stack.enter_async_context(background())
         engines = await stack.enter_async_context(
             EngineRoom(
@@ -112,11 +121,8 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
         decoder = await stack.enter_async_context(Decoder(processes=processes))
         fetcher = await stack.enter_async_context(Fetcher(fetch))
         desk, books = None, None
-        if serving:
-            database = Database(url_in(settings.data_dir, settings.database.url))
-            stack.callback(database.close)
-            await anyio.to_thread.run_sync(database.migrate)
-            books = await stack.enter_async_context(_books(settings, database, objects))
+        if database is not None and quota is not None:
+            books = await stack.enter_async_context(_books(settings, database, objects, quota))
             recordings = Filed(
                 objects=objects,
                 engines=engines,
@@ -150,14 +156,14 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
 
 
 @asynccontextmanager
-async def _books(settings: Settings, database: Database, objects: Objects) -> AsyncIterator[Books]:
+async def _books(settings: Settings, database: Database, objects: Objects, quota: Quota) -> AsyncIterator[Books]:
     """The books, written now and then, and once more at the end."""
     keep_ms = settings.onemin.keep_days * DAY_MS
     books = Books(
         keys=KeyRing(database),
         usage=UsageBook(database),
         buckets=MemoryBuckets() if database.is_sqlite else SharedBuckets(database),
-        assets=Assets(database, objects, most_bytes=settings.onemin.max_stored_bytes, keep_ms=keep_ms),
+        assets=Assets(database, objects, quota, keep_ms=keep_ms),
         records=Records(database, keep_ms=keep_ms),
     )
 
@@ -167,7 +173,7 @@ async def _books(settings: Settings, database: Database, objects: Objects) -> As
     try:
         async with background() as group:
             group.start_soon(sleep_until_cancelled, FLUSH_S, books.usage.flush)
-            for sweep in (books.buckets.sweep, books.assets.sweep, books.records.sweep, forget):
+            for sweep in (books.buckets.sweep, books.assets.sweep, books.records.sweep, quota.sweep, forget):
                 group.start_soon(sleep_until_cancelled, SWEEP_S, sweep)
             yield books
     finally:

@@ -98,8 +98,6 @@ class Onemin(_Section):
     """How long assets and records are kept."""
     max_asset_bytes: int = Field(default=50 * 1024**2, gt=0)
     """Largest asset. What may be heard of it is the model's affair: 10 MB."""
-    max_stored_bytes: int = Field(default=1024**3, gt=0)
-    """All assets of one key together."""
 
 
 class Fetch(_Section):
@@ -138,6 +136,10 @@ class Uploads(_Section):
     """The documented 48 hours."""
     policy_s: int = Field(default=300, gt=0)
     """How long an upload may start after the policy was handed out."""
+    max_key_bytes: int = Field(default=20 * 1024**3, gt=0)
+    """All files of one key together that are kept: these, and the assets of the 1min.ai interface."""
+    max_all_bytes: int = Field(default=100 * 1024**3, gt=0)
+    """The same of all keys."""
 
 
 class Engines(_Section):

@@ -280,6 +280,35 @@ def test_limits_of_the_settings_hold_for_all(tmp_path: Path) -> None:
     assert [200, 200, 429] == other_key
 
 
+def test_files_that_are_kept_are_bounded(tmp_path: Path) -> None:
+    """Of a key, whichever interface they came by, and of all; a refused one leaves nothing behind."""
+    size = JFK.stat().st_size
+    settings = {"UPLOADS__MAX_KEY_BYTES": str(2 * size), "UPLOADS__MAX_ALL_BYTES": str(3 * size)}
+
+    def asset(key: str) -> httpx2.Response:
+        return server.post("/api/assets", key=None, headers={"API-KEY": key}, files={"asset": JFK.read_bytes()})
+
+    def permit(key: str) -> httpx2.Response:
+        return server.get("/api/v1/uploads?action=getPolicy&model=qwen3-asr-flash", key=key)
+
+    def send(permit: Mapping[str, str]) -> httpx2.Response:
+        form = {"key": permit["upload_dir"] + "/a.flac", "policy": permit["policy"], "Signature": permit["signature"]}
+        return httpx2.post(permit["upload_host"], data=form, files={"file": JFK.read_bytes()}, timeout=60)
+
+    with serving(tmp_path, SCRIPTED | KEYS | settings) as server:
+        late = permit("sk-right").json()["data"]
+        assert [200, 200] == [send(permit("sk-right").json()["data"]).status_code, asset("sk-right").status_code]
+        full = (asset("sk-right"), permit("sk-right"), send(late))
+        kept = [path for path in (server.data_dir / "objects").rglob("*") if path.is_file()]
+        others = [asset("sk-other").status_code for _ in range(2)]
+
+    assert ([429, 429, 503], 2) == ([answer.status_code for answer in full], len(kept))
+    assert "3600" == full[0].headers["retry-after"]
+    assert "Throttling.AllocationQuota" == full[1].json()["code"]
+    assert "quota" in full[2].text
+    assert [200, 429] == others
+
+
 def test_a_limit_of_no_model_is_refused_at_the_start() -> None:
     """A misspelled name does not pass for a limit."""
     with pytest.raises(InvalidParameter, match="qwen3-asr-flush"):

@@ -196,7 +196,7 @@ async def test_a_canceled_task_is_not_begun(start: Start) -> None:
     journal.before = wait
     async with start(journal) as engine:
         for name in ("a", "b", "c"):  # two at once: the third waits
-            await engine.enqueue(TaskId(name), priority=1)
+            await engine.enqueue(TaskId(name), priority=2)
         await engine.cancel(TaskId("c"))
         gate.set()
         await wait_until(lambda: len(journal.done) >= 20)
@@ -211,6 +211,7 @@ async def test_who_has_one_task_waits_for_nobody_who_has_many(start: Start) -> N
 
     async def hang() -> Value:
         await anyio.sleep_forever()
+        return Value("never")
 
     async def work(task_id: TaskId, steps: Steps) -> None:
         begun.append(task_id)

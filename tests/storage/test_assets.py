@@ -9,6 +9,7 @@ from qasr.domain.errors import NotFound, QuotaExceeded, TooLarge
 from qasr.storage.assets import Assets, Records, plain
 from qasr.storage.database import Database
 from qasr.storage.objects import Objects
+from qasr.storage.quota import Quota
 
 pytestmark = pytest.mark.anyio
 HOUR_MS = 3_600_000
@@ -37,9 +38,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def assets(database: Database, clock: Clock, tmp_path: Path) -> Assets:
+def quota(database: Database, clock: Clock) -> Quota:
+    return Quota(database, most_of_one=10, most=1000, clock=clock)
+
+
+@pytest.fixture
+def assets(database: Database, quota: Quota, clock: Clock, tmp_path: Path) -> Assets:
     objects = Objects.open(None, tmp_path / "objects")
-    return Assets(database, objects, most_bytes=10, keep_ms=HOUR_MS, clock=clock)
+    return Assets(database, objects, quota, keep_ms=HOUR_MS, clock=clock)
 
 
 @pytest.fixture
@@ -81,7 +87,7 @@ async def test_limits_hold(assets: Assets, file: Path, tmp_path: Path) -> None:
     assert await assets.store("you", "f", "a.wav", file)
 
 
-async def test_assets_end(assets: Assets, clock: Clock, file: Path, tmp_path: Path) -> None:
+async def test_assets_end(assets: Assets, quota: Quota, clock: Clock, file: Path, tmp_path: Path) -> None:
     """Past its time an asset is not found, swept or not, and after it was swept there is room again."""
     asset = await assets.store("me", "f", "a.wav", file)
     await assets.store("me", "f", "b.wav", file)
@@ -90,6 +96,7 @@ async def test_assets_end(assets: Assets, clock: Clock, file: Path, tmp_path: Pa
     with pytest.raises(NotFound):
         await assets.fetch("me", asset.path, tmp_path / "found", max_bytes=4)
     await assets.sweep()
+    await quota.sweep()
     assert await assets.store("me", "f", "a.wav", file)
 
 

@@ -18,9 +18,10 @@ from typing import Final
 import anyio.to_thread
 import sqlalchemy as sa
 
-from qasr.domain.errors import NotFound, QuotaExceeded, TooLarge
+from qasr.domain.errors import NotFound, TooLarge
 from qasr.storage.database import Database, assets, records
 from qasr.storage.objects import Objects
+from qasr.storage.quota import Quota
 from qasr.storage.tasks import now_ms
 
 ROOT: Final = "assets"
@@ -46,7 +47,7 @@ class Assets:
     Args:
         database: their rows.
         objects: their contents.
-        most_bytes: of all files of one owner together.
+        quota: room for them.
         keep_ms: how long they are kept.
         clock: Unix milliseconds.
     """
@@ -55,13 +56,13 @@ class Assets:
         self,
         database: Database,
         objects: Objects,
+        quota: Quota,
         *,
-        most_bytes: int,
         keep_ms: int,
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._database, self._objects, self._clock = database, objects, clock
-        self._most_bytes, self._keep_ms = most_bytes, keep_ms
+        self._quota, self._keep_ms = quota, keep_ms
 
     async def store(self, owner: str, folder: str, name: str, file: Path) -> Asset:
         """Keep *file* under a new path in *folder* that ends with *name*, as far as that can stand in a path.
@@ -70,12 +71,8 @@ class Assets:
             QuotaExceeded: the owner's files would take more than they may.
         """
         n_bytes = (await anyio.Path(file).stat()).st_size
-        held = sa.select(sa.func.coalesce(sa.func.sum(assets.c.n_bytes), 0)).where(assets.c.owner == owner)
-        if await self._database.read(lambda c: int(c.execute(held).scalar_one())) + n_bytes > self._most_bytes:
-            raise QuotaExceeded(f"The assets of this key would exceed {self._most_bytes} bytes.", retry_after_s=3600)
         identity = str(uuid.uuid4())
         md5 = await anyio.to_thread.run_sync(_md5, file)
-        await self._objects.put(_key(owner, identity), file)
         created_ms = self._clock()
 
         def insert(connection: sa.Connection) -> str:
@@ -88,7 +85,9 @@ class Assets:
             connection.execute(sa.insert(assets).values(row))
             return path
 
-        path = await self._database.write(insert)
+        async with self._quota.room(owner, n_bytes, keep_ms=self._keep_ms):
+            await self._objects.put(_key(owner, identity), file)
+            path = await self._database.write(insert)
         return Asset(id=identity, path=path, n_bytes=n_bytes, md5=md5, created_ms=created_ms)
 
     async def fetch(self, owner: str, path: str, to: Path, *, max_bytes: int) -> None:

@@ -138,6 +138,16 @@ records = sa.Table(
     sa.Index("records_by_age", "created_ms"),
 )
 
+files = sa.Table(
+    "files",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("n_bytes", sa.BigInteger, nullable=False),
+    sa.Column("until_ms", sa.BigInteger, nullable=False),
+    sa.Index("files_by_owner", "owner"),
+)
+
 
 class Database:
     """A connection pool and the migrations that belong to it."""

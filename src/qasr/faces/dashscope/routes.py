@@ -121,7 +121,7 @@ async def _upload_policy(context: Context, request: Request) -> Response:
     if not name:
         raise InvalidParameter("Field required: model", parameter="model")
     context.catalogue.resolve(name)
-    permit = context.service().uploads.permit(caller.owner)
+    permit = await context.service().uploads.permit(caller.owner)
     data = uploads.policy(permit, external_url(request, context.external_url))
     return json_answer(wire.UploadPolicyAnswer(request_id=request_id(request), data=data))
 

@@ -1,4 +1,4 @@
-"""Keys, their rate limits and what they used; assets and records of the 1min.ai interface."""
+"""Keys, their limits and what they used; assets and records of the 1min.ai interface."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -61,9 +61,17 @@ def upgrade() -> None:
         sa.Column("body", sa.Text, nullable=False),
     )
     op.create_index("records_by_age", "records", ["created_ms"])
+    op.create_table(
+        "files",
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("owner", sa.String(64), nullable=False),
+        sa.Column("n_bytes", sa.BigInteger, nullable=False),
+        sa.Column("until_ms", sa.BigInteger, nullable=False),
+    )
+    op.create_index("files_by_owner", "files", ["owner"])
 
 
 def downgrade() -> None:
     """Drop them."""
-    for name in ("records", "assets", "usage", "buckets", "keys"):
+    for name in ("files", "records", "assets", "usage", "buckets", "keys"):
         op.drop_table(name)
