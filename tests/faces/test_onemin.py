@@ -1,7 +1,9 @@
 """The 1min.ai interface, by plain ``requests`` and as its public page shows it."""
 
 import re
+import sqlite3
 import uuid
+from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -9,12 +11,14 @@ from typing import Any, Final
 import msgspec
 import pytest
 import requests
+from tests.faces.dialects import CHAT_DIALECT, data_url
 from tests.faces.test_errors import leaves
 from tests.media import FORMATS, Media
-from tests.server import JFK, KEY, OTHER_KEY, Origin, Server
+from tests.server import JFK, KEY, OTHER_KEY, SLOW_S, Origin, Server
 
 from qasr.domain.errors import CapacityError, EngineError, QasrError
 from qasr.faces.onemin.errors import to_wire
+from qasr.storage.database import FILE
 
 RECORD: Final = {
     "uuid", "userId", "teamId", "model", "type", "metadata", "rating", "feedback", "conversationId", "status",
@@ -142,10 +146,63 @@ def test_recording_may_lie_elsewhere(scripted: Server, origin: Origin) -> None:
     assert (200, "lasting" in answer.text) == (answer.status_code, True)
 
 
-@pytest.mark.parametrize("language", ["", None, "en", "yue", "auto"])
+LANGUAGES: Final = (
+    "zh", "yue", "en", "ja", "de", "ko", "ru", "fr", "pt", "ar", "it", "es", "hi", "id", "th", "tr", "uk", "vi", "cs",
+    "da", "fil", "fi", "is", "ms", "no", "pl", "sv",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_of_the_page_is_taken(scripted: Server, path: str, language: str) -> None:
+    """All 27 codes, told again as they were sent."""
+    answer = ask(scripted, feature(path, language=language))
+
+    assert HTTPStatus.OK == answer.status_code, answer.text
+    assert language == answer.json()["aiRecord"]["aiRecordDetail"]["promptObject"]["language"]
+
+
+@pytest.mark.parametrize("language", ["", None, "auto"])
 def test_language_may_be_left_to_us(scripted: Server, path: str, language: str | None) -> None:
     """The page's own form leaves it blank."""
-    assert 200 == ask(scripted, feature(path, language=language)).status_code
+    assert HTTPStatus.OK == ask(scripted, feature(path, language=language)).status_code
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_language_that_the_engine_does_not_hear_is_refused(server: Server, language: str) -> None:
+    """By the embedded engine, which hears English; as in every other interface."""
+    path = upload(server, JFK).json()["fileContent"]["path"]
+    told = ask(server, feature(path, language=language)).status_code
+
+    assert (HTTPStatus.OK if language == "en" else HTTPStatus.BAD_REQUEST) == told
+
+
+def test_itn_is_done_or_refused_as_elsewhere(server: Server) -> None:
+    """Never ignored: what the service can do does not depend on who asks."""
+    path = upload(server, JFK).json()["fileContent"]["path"]
+    ours = ask(server, feature(path, language="en", enable_itn=True))
+    theirs = CHAT_DIALECT.ask(server, data_url(JFK), language="en", enable_itn=True)
+
+    assert theirs.status_code == ours.status_code
+    if ours.status_code == HTTPStatus.OK:
+        heard = ours.json()["aiRecord"]["aiRecordDetail"]
+        assert (True, [CHAT_DIALECT.text(theirs)]) == (heard["promptObject"]["enable_itn"], heard["resultObject"])
+    else:
+        assert theirs.json()["error"]["message"] == refusal(ours)[1]
+
+
+def test_client_that_leaves_makes_no_record(slow: Server) -> None:
+    """It is noticed at once; the next request is heard, and its record is the only one."""
+    path = upload(slow, JFK).json()["fileContent"]["path"]
+    with pytest.raises(requests.ReadTimeout):
+        requests.post(
+            f"{slow.base}/api/features", headers={"API-KEY": KEY}, json=feature(path), timeout=(60, SLOW_S / 4)
+        )
+    answer = ask(slow, feature(path))
+    with closing(sqlite3.connect(slow.data_dir / FILE)) as database:
+        records = database.execute("SELECT id FROM records").fetchall()
+
+    assert [(answer.json()["aiRecord"]["uuid"],)] == records, answer.text
+    assert [] == slow.spooled
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a b/ü.wav", "..", "x" * 300 + ".wav", "\\\\host\\a.wav"])
