@@ -31,6 +31,7 @@ from qasr.domain import errors as tree
 from qasr.domain.task import Failure
 from qasr.faces.dashscope import errors as dashscope
 from qasr.faces.dashscope import inference_dialogue, tasks, uploads
+from qasr.faces.onemin import errors as onemin
 from qasr.faces.openai import errors as openai
 
 DOCS: Final = Path(__file__).parent
@@ -43,7 +44,8 @@ Table: TypeAlias = Sequence[Sequence[str]]
 NOT_IN_SOURCE: Final[Mapping[str, str]] = {
     "server.host": "Address to listen on. Others than this machine's own need a key.",
     "server.port": "Port; 0 takes a free one.",
-    "auth.keys": "Keys that clients may send as `Authorization: Bearer`. None: any key will do.",
+    "auth.keys": "Keys that open all interfaces, besides those of the database ([keys.md](keys.md)). "
+    "Neither: any key will do.",
     "fetch.allow_hosts": "Names that may be read wherever they lead: `host`, or `*.domain` for all below it.",
     "fetch.allow_networks": "Private ranges that may be read, such as `10.1.0.0/16`.",
     "fetch.connect_timeout_s": "For name and connection, and once more for TLS.",
@@ -107,21 +109,30 @@ def documented(module: object) -> dict[tuple[str, str], str]:
 
 
 def leaves(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel], str, FieldInfo]]:
-    """Each setting: its path, the class that holds it, its name there, and what is known about it."""
+    """Each setting: its path, the class that declares it, its name there, and what is known about it."""
     for name, info in section.model_fields.items():
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
             yield from leaves(info.annotation, f"{prefix}{name}.")
         else:
-            yield prefix + name, section, name, info
+            holder = next(kind for kind in section.__mro__ if name in vars(kind).get("__annotations__", {}))
+            yield prefix + name, holder, name, info
 
 
 def _sections(section: type[BaseModel], prefix: str, words: Mapping[tuple[str, str], str]) -> Iterator[str]:
     rows = [["setting", "variable", "value", "default", "what it is"]]
     for path, holder, name, info in leaves(section, prefix):
-        if holder is section:
+        if "." not in path.removeprefix(prefix):
             text = words.get((holder.__name__, name)) or NOT_IN_SOURCE[path]
             variable = "QASR_" + path.replace(".", "__").upper()
-            rows.append([f"`{path}`", f"`{variable}`", _kind(info), _default(info.default), _code(text)])
+            rows.append(
+                [
+                    f"`{path}`",
+                    f"`{variable}`",
+                    _kind(info),
+                    _default(info.get_default(call_default_factory=True)),
+                    _code(text),
+                ]
+            )
     title = f"## `[{prefix.rstrip('.')}]`\n\n{section.__doc__}" if prefix else "## At the head of the file"
     yield f"{title}\n\n{table(rows)}"
     for name, info in section.model_fields.items():
@@ -134,7 +145,14 @@ def _code(text: str) -> str:
     return text.replace("``", "`")
 
 
-_NAMES: Final[Mapping[object, str]] = {int: "whole number", float: "number", str: "text", bool: "`true` or `false`"}
+_NAMES: Final[Mapping[object, str]] = {
+    int: "whole number",
+    float: "number",
+    str: "text",
+    bool: "`true` or `false`",
+    tuple: "list",
+    dict: "table",
+}
 
 
 def _kind(info: FieldInfo) -> str:
@@ -145,7 +163,7 @@ def _kind(info: FieldInfo) -> str:
     if get_origin(kind) is Literal:
         text = ", ".join(f"`{option}`" for option in options)
     else:
-        text = "list" if get_origin(kind) is tuple else _NAMES.get(kind, "path" if kind is Path else str(kind))
+        text = _NAMES.get(get_origin(kind)) or _NAMES.get(kind, "path" if kind is Path else str(kind))
     bounds = []
     for rule in info.metadata:
         match rule:
@@ -159,7 +177,7 @@ def _kind(info: FieldInfo) -> str:
 
 
 def _default(value: object) -> str:
-    if value is None or value in {"", ()}:
+    if value in (None, "", (), {}):
         return "none"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
@@ -170,7 +188,7 @@ def _default(value: object) -> str:
 def kinds(root: type[tree.QasrError] = tree.QasrError) -> Iterator[type[tree.QasrError]]:
     """All errors of the tree that are raised as themselves: those at its ends, and those that mean something."""
     for kind in root.__subclasses__():
-        if kind in (tree.InvalidParameter, tree.FetchFailed) or not kind.__subclasses__():
+        if kind in (tree.InvalidParameter, tree.FetchFailed, tree.RateLimited) or not kind.__subclasses__():
             yield kind
         yield from kinds(kind)
 
@@ -200,6 +218,15 @@ def errors_dashscope() -> str:
         rows.append(
             [_meaning(kind), f"`{kind.__name__}`", str(status), f"`{code}`", "" if other == code else f"`{other}`"]
         )
+    return table(rows)
+
+
+def errors_onemin() -> str:
+    """1min.ai: statuses alone."""
+    rows = [["what happened", "our name", "status", "`error`"]]
+    for kind in kinds():
+        status, body = onemin.to_wire(kind("why"), "")
+        rows.append([_meaning(kind), f"`{kind.__name__}`", str(status), f"`{msgspec.json.decode(body)['error']}`"])
     return table(rows)
 
 
@@ -253,6 +280,8 @@ ASKED_BEFORE: Final = frozenset(
         tree.AccessDenied,
         tree.WrongState,
         tree.RateLimited,
+        tree.BurstLimited,
+        tree.QuotaExceeded,
     }
 )
 """Errors of submissions; no recording fails by them."""
@@ -303,9 +332,9 @@ def _interface(each: Mapping[str, Any]) -> str:
 
 
 _KINDS: Final[Mapping[str, str]] = {
-    "qwen-sync": "chat completions, DashScope generation (Qwen), audio transcriptions",
-    "fun-sync": "chat completions, DashScope generation (Fun), audio transcriptions",
-    "openai-audio": "audio transcriptions, OpenAI realtime, chat completions, DashScope generation (Qwen)",
+    "qwen-sync": "chat completions, DashScope generation (Qwen), audio transcriptions, 1min.ai",
+    "fun-sync": "chat completions, DashScope generation (Fun), audio transcriptions, 1min.ai",
+    "openai-audio": "audio transcriptions, OpenAI realtime, chat completions, DashScope generation (Qwen), 1min.ai",
     "qwen-file": "DashScope file tasks (`result`), audio transcriptions",
     "fun-file": "DashScope file tasks (`results`), audio transcriptions",
     "realtime": "realtime events, OpenAI realtime",
@@ -355,6 +384,7 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "settings": settings,
     "errors-openai": errors_openai,
     "errors-dashscope": errors_dashscope,
+    "errors-onemin": errors_onemin,
     "errors-uploads": errors_uploads,
     "errors-tasks": errors_tasks,
     "errors-live": errors_live,

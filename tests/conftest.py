@@ -12,7 +12,7 @@ import pytest
 
 from qasr.domain.audio import SAMPLE_RATE, Pcm
 
-pytest_plugins = ("tests.databases", "tests.recordings", "tests.server")
+pytest_plugins = ("tests.databases", "tests.recordings", "tests.server", "tests.access")
 
 DATA: Final = Path(__file__).parent / "data"
 

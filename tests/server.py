@@ -155,8 +155,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """An engine that answers at once; two keys; uploads of at most two million bytes."""
-    limits = {"UPLOADS__MAX_BYTES": "2000000"}
+    """An engine that answers at once; two keys; uploads of at most two million bytes, assets of twelve."""
+    limits = {"UPLOADS__MAX_BYTES": "2000000", "ONEMIN__MAX_ASSET_BYTES": "12000000"}
     with serving(tmp_path_factory.mktemp("scripted"), SCRIPTED | KEYS | LOOPBACK | IMPATIENT | limits) as running:
         yield running
 

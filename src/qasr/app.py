@@ -3,7 +3,7 @@
 import ipaddress
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -13,22 +13,21 @@ import structlog
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from qasr import catalogue
+from qasr import catalogue, config
 from qasr.config import Settings
+from qasr.domain.access import LIMITS, Allowance, Caller, Limits, Scope
 from qasr.domain.errors import InvalidParameter
+from qasr.domain.live import LiveOptions, LiveSession
+from qasr.domain.task import Task
+from qasr.domain.use import use_of
 from qasr.engines.room import DEFAULT, EngineRoom
-from qasr.faces import dashscope, health, openai, openapi
-from qasr.faces.http import (
-    Bodies,
-    Keys,
-    ReadToTheEnd,
-    RequestIds,
-    SafeHeaders,
-    TrailingSlashes,
-    sleep_until_cancelled,
-)
+from qasr.faces import admin, dashscope, health, onemin, openai, openapi
+from qasr.faces.gate import Gate
+from qasr.faces.http import Bodies, ReadToTheEnd, RequestIds, SafeHeaders, TrailingSlashes, sleep_until_cancelled
+from qasr.faces.keys import Keys
 from qasr.faces.names import OwnNames
-from qasr.faces.sockets import Ears, Limits, LiveContext, Sockets
+from qasr.faces.sockets import Ears, LiveContext, Sockets
+from qasr.faces.sockets import Limits as SocketLimits
 from qasr.faces.unknown import handlers
 from qasr.jobs.dbos import durable
 from qasr.jobs.desk import GRACE_S, Desk
@@ -44,17 +43,26 @@ from qasr.pipeline.live import LiveLimits
 from qasr.pipeline.live_decode import LiveDecoders
 from qasr.selection import Selection
 from qasr.service import Service
+from qasr.storage.assets import Assets, Records
+from qasr.storage.books import Books
+from qasr.storage.buckets import MemoryBuckets, SharedBuckets
 from qasr.storage.callbacks import Callbacks
-from qasr.storage.database import Database, create_engine, url_in
+from qasr.storage.database import FILE, Database, create_engine, url_in
 from qasr.storage.executors import Executors, stable_id
+from qasr.storage.keys import KeyRing, has_any
 from qasr.storage.objects import Objects
-from qasr.storage.tasks import Tasks
+from qasr.storage.quota import Quota
+from qasr.storage.tasks import Tasks, now_ms
 from qasr.storage.transcripts import Transcripts
 from qasr.storage.uploads import Uploads, server_secret
+from qasr.storage.usage import FLUSH_S, UsageBook, day_of
 from qasr.storage.vocabularies import Vocabularies
 from qasr.workers import available_cpus
 
 SWEEP_S: Final = 3600.0
+DAY_MS: Final = 24 * 3600 * 1000
+LAST_WORDS_S: Final = 5.0
+"""For what was used and is not written yet, when the process is to end."""
 AGAIN_S: Final = 5.0
 """Before doing tasks is tried again, when their database was away."""
 
@@ -73,13 +81,6 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
     shutil.rmtree(spool, ignore_errors=True)  # left over from a crash: nobody can ask for it any more
     spool.mkdir(parents=True, mode=0o700)
     objects = Objects.open(settings.store.url, settings.data_dir / "objects")
-    uploads = Uploads(
-        objects,
-        server_secret(settings.data_dir, settings.server.secret),
-        max_bytes=settings.uploads.max_bytes,
-        keep=timedelta(hours=settings.uploads.keep_hours),
-        policy_s=settings.uploads.policy_s,
-    )
     fetch = FetchPolicy(
         allow_hosts=frozenset(settings.fetch.allow_hosts),
         allow_networks=settings.fetch.allow_networks,
@@ -90,6 +91,21 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
     )
     chosen = Selection.of(settings)
     async with AsyncExitStack() as stack:
+        database = quota = None
+        if serving:
+            database = Database(url_in(settings.data_dir, settings.database.url))
+            stack.callback(database.close)
+            await anyio.to_thread.run_sync(database.migrate)
+            most = settings.uploads
+            quota = Quota(database, most_of_one=most.max_key_bytes, most=most.max_all_bytes)
+        uploads = Uploads(
+            objects,
+            server_secret(settings.data_dir, settings.server.secret),
+            max_bytes=settings.uploads.max_bytes,
+            keep=timedelta(hours=settings.uploads.keep_hours),
+            policy_s=settings.uploads.policy_s,
+            quota=quota,
+        )
         group = await stack.enter_async_context(background())
         engines = await stack.enter_async_context(
             EngineRoom(
@@ -106,10 +122,9 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
         processes = settings.engines.decoders or min(available_cpus() + 1, 4)
         decoder = await stack.enter_async_context(Decoder(processes=processes))
         fetcher = await stack.enter_async_context(Fetcher(fetch))
-        desk = vocabularies = None
-        if serving:
-            database = stack.enter_context(closing(Database(url_in(settings.data_dir, settings.database.url))))
-            await anyio.to_thread.run_sync(database.migrate)
+        desk, books, vocabularies = None, None, None
+        if database is not None and quota is not None:
+            books = await stack.enter_async_context(_books(settings, database, objects, quota))
             vocabularies = Vocabularies(database)
             recordings = Filed(
                 objects=objects,
@@ -118,8 +133,9 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
                 fetcher=fetcher,
                 uploads=uploads,
                 folder=settings.data_dir / "fetching",
+                cuts=max(1, processes - 1),
             )
-            desk = await stack.enter_async_context(_tasks(settings, database, recordings, fetch))
+            desk = await stack.enter_async_context(_tasks(settings, database, books, recordings, fetch))
         sounds = None
         if serving:
             sounds = await stack.enter_async_context(LiveDecoders(processes=settings.live.decoders))
@@ -133,6 +149,7 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
             desk=desk,
             vocabularies=vocabularies,
             sounds=sounds,
+            books=books,
             live=LiveLimits(
                 most_sessions=settings.live.most_sessions,
                 queue_audio_s=settings.live.queue_audio_s,
@@ -143,15 +160,52 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
 
 
 @asynccontextmanager
-async def _tasks(settings: Settings, database: Database, recordings: Filed, calls: FetchPolicy) -> AsyncIterator[Desk]:
+async def _books(settings: Settings, database: Database, objects: Objects, quota: Quota) -> AsyncIterator[Books]:
+    """The books, written now and then, and once more at the end."""
+    keep_ms = settings.onemin.keep_days * DAY_MS
+    books = Books(
+        keys=KeyRing(database),
+        usage=UsageBook(database),
+        buckets=MemoryBuckets() if database.is_sqlite else SharedBuckets(database),
+        assets=Assets(database, objects, quota, keep_ms=keep_ms),
+        records=Records(database, keep_ms=keep_ms),
+    )
+
+    async def forget() -> None:
+        await books.usage.forget(day_of(now_ms() - settings.usage.keep_days * DAY_MS))
+
+    try:
+        async with background() as group:
+            group.start_soon(sleep_until_cancelled, FLUSH_S, books.usage.flush)
+            for sweep in (books.buckets.sweep, books.assets.sweep, books.records.sweep, quota.sweep, forget):
+                group.start_soon(sleep_until_cancelled, SWEEP_S, sweep)
+            yield books
+    finally:
+        with anyio.move_on_after(LAST_WORDS_S, shield=True):
+            try:
+                await books.usage.flush()
+            except Exception:
+                log.exception("usage_not_written")
+
+
+@asynccontextmanager
+async def _tasks(
+    settings: Settings, database: Database, books: Books, recordings: Filed, calls: FetchPolicy
+) -> AsyncIterator[Desk]:
     """The desk; behind it, some time later, the durable engine and its keeper. *calls*: where webhooks may lead."""
     tasks = Tasks(database)
     desk = Desk(tasks, most_unfinished=settings.jobs.most_unfinished, webhook=settings.webhook.url)
 
+    def note(task: Task) -> None:
+        model = catalogue.built_in().family(task.order.model)
+        books.usage.note(task.order.owner, model, Scope.DASHSCOPE, use_of(task))
+
+    perform = Perform(tasks, recordings, ended=note)
+
     async def work() -> None:
         while True:
             try:
-                await _do_tasks(settings, database, Perform(tasks, recordings), recordings, desk)
+                await _do_tasks(settings, database, perform, recordings, desk)
             except Exception:  # the database is away, say; what was handed in is in its rows
                 log.exception("tasks_failed", again_in_s=AGAIN_S)
             await anyio.sleep(AGAIN_S)
@@ -214,10 +268,11 @@ def build(settings: Settings) -> Starlette:
     """
     check_exposure(settings)
     Selection.of(settings).check()
-    keys = Keys(settings.auth.keys)
+    check_limits(settings)
+    keys = Keys(settings.auth.keys, lambda: holder[0].books.keys, is_open=is_loopback(settings.server.host))
     bodies = Bodies(largest=settings.server.max_body_bytes, together=settings.server.max_bodies_bytes)
     names = catalogue.built_in()
-    sockets = Sockets(Limits(stalled_s=settings.live.stalled_s))
+    sockets = Sockets(SocketLimits(stalled_s=settings.live.stalled_s))
     holder: list[Service] = []
 
     @asynccontextmanager
@@ -229,16 +284,24 @@ def build(settings: Settings) -> Starlette:
     def service() -> Service:
         return holder[0]
 
+    def ears(caller: Caller, interface: Scope) -> Ears:
+        def live(options: LiveOptions, *, model: str) -> AbstractAsyncContextManager[LiveSession]:
+            return gate.visit(caller, model, interface).live(options)
+
+        return Ears(live=live, decode=service().live_sound)
+
+    gate = Gate(service, allowance(settings.limits), names)
     live = LiveContext(
         sockets=sockets,
-        ears=lambda: Ears(live=service().live, decode=service().live_sound),
+        ears=ears,
         session_s=settings.live.session_s,
         idle_s=settings.live.idle_s,
     )
     context = dashscope.Context(
         service=service,
         catalogue=names,
-        keys=keys,
+        keys=keys.within(Scope.DASHSCOPE),
+        gate=gate,
         bodies=bodies,
         links=dashscope.ResultLinks(
             partial(server_secret, settings.data_dir, settings.server.secret),
@@ -259,26 +322,64 @@ def build(settings: Settings) -> Starlette:
             openai.Context(
                 service=service,
                 catalogue=names,
-                keys=keys,
+                keys=keys.within(Scope.OPENAI),
+                gate=gate,
                 bodies=bodies,
                 answer_s=settings.server.answer_s,
                 spool=settings.data_dir / "spool",
                 live=live,
             )
         ),
+        *onemin.routes(
+            onemin.Context(
+                service=service,
+                catalogue=names,
+                keys=keys.within(Scope.ONEMIN),
+                gate=gate,
+                bodies=bodies,
+                external_url=settings.server.external_url,
+                answer_s=settings.server.answer_s,
+                spool=settings.data_dir / "spool",
+                max_asset_bytes=settings.onemin.max_asset_bytes,
+            )
+        ),
+        *admin.routes(admin.Context(service=service, catalogue=names, keys=keys.within(Scope.ADMIN), bodies=bodies)),
         *openapi.routes(),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers())
     app.state.wind_down = lambda: service().wind_down()
     app.state.close_sockets = sockets.close
     app.router.redirect_slashes = False  # TrailingSlashes sees to them
-    app.add_middleware(ReadToTheEnd, most_bytes=settings.server.max_body_bytes)
+    most_read = max(settings.server.max_body_bytes, 2 * settings.onemin.max_asset_bytes)
+    app.add_middleware(ReadToTheEnd, most_bytes=most_read)
     app.add_middleware(TrailingSlashes)
-    if not settings.auth.keys:
+    if not settings.auth.keys and not has_keys(settings):
         app.add_middleware(OwnNames, external_url=settings.server.external_url)
     app.add_middleware(RequestIds)
     app.add_middleware(SafeHeaders)
     return app
+
+
+def allowance(limits: config.Limits) -> Allowance:
+    """The limits of the settings."""
+
+    def of(section: config.ModelLimits) -> Limits:
+        return Limits(**{name: getattr(section, name) for name in LIMITS})
+
+    return Allowance(total=of(limits), models={name: of(section) for name, section in limits.models.items()})
+
+
+def check_limits(settings: Settings) -> None:
+    """Refuse limits of models that there are not.
+
+    Raises:
+        InvalidParameter: with the name.
+    """
+    names = {model.name for model in catalogue.built_in().models}
+    if unknown := sorted(set(settings.limits.models) - names):
+        raise InvalidParameter(
+            f"limits.models: {unknown[0]!r} is no name of the catalogue (docs/compat.md#model-names)"
+        )
 
 
 def check_exposure(settings: Settings) -> None:
@@ -287,13 +388,22 @@ def check_exposure(settings: Settings) -> None:
     Raises:
         InvalidParameter: with what to do.
     """
-    if settings.auth.keys or is_loopback(settings.server.host):
+    if settings.auth.keys or is_loopback(settings.server.host) or has_keys(settings):
         return
     raise InvalidParameter(
         f"binding to {settings.server.host} without an API key would let anybody in. Set one, for example\n"
         "  export QASR_AUTH__KEYS=sk-$(openssl rand -hex 16) && echo $QASR_AUTH__KEYS\n"
+        "or make one with qasr keys create NAME,\n"
         "or bind to this machine only with --host 127.0.0.1."
     )
+
+
+def has_keys(settings: Settings) -> bool:
+    """Whether the database holds a key, or did."""
+    if settings.database.url is None and not (settings.data_dir / FILE).exists():
+        return False
+    with closing(Database(url_in(settings.data_dir, settings.database.url))) as database:
+        return has_any(database)
 
 
 def is_loopback(host: str) -> bool:

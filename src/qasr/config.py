@@ -71,6 +71,44 @@ class Auth(_Section):
     _split_keys = field_validator("keys", mode="before")(_split)
 
 
+class ModelLimits(_Section):
+    """How much of one model a key may have that has no limits of its own. 0: without limit."""
+
+    requests_per_minute: float = Field(default=0, ge=0, allow_inf_nan=False)
+    """Recognitions, tasks and live sessions that are begun; all of a minute's may come at once."""
+    requests_per_second: float = Field(default=0, ge=0, allow_inf_nan=False)
+    """The same, within a second."""
+    live_sessions: int = Field(default=0, ge=0)
+    """Live sessions at once, on each server."""
+    queued_audio_minutes: float = Field(default=0, ge=0, allow_inf_nan=False)
+    """Speech of unfinished tasks that is still to be heard; beyond it, no further task is taken."""
+    audio_hours_per_day: float = Field(default=0, ge=0, allow_inf_nan=False)
+    """Audio that is heard in a day of UTC; beyond it, nothing is heard until the next."""
+
+
+class Limits(ModelLimits):
+    """How much each key may ask for that has no limits of its own (docs/keys.md). 0: without limit."""
+
+    models: dict[str, ModelLimits] = Field(default_factory=dict)
+    """The same limits for single models, by their names in the catalogue, besides those over all models."""
+
+
+class Usage(_Section):
+    """The book of what was used."""
+
+    keep_days: int = Field(default=400, ge=1)
+    """How long its lines are kept."""
+
+
+class Onemin(_Section):
+    """The 1min.ai interface."""
+
+    keep_days: int = Field(default=30, ge=1)
+    """How long assets and records are kept."""
+    max_asset_bytes: int = Field(default=50 * 1024**2, gt=0)
+    """Largest asset. What may be heard of it is the model's affair: 10 MB."""
+
+
 class Fetch(_Section):
     """Which addresses we read recordings from. Private ranges are refused unless allowed here."""
 
@@ -107,6 +145,10 @@ class Uploads(_Section):
     """The documented 48 hours."""
     policy_s: int = Field(default=300, gt=0)
     """How long an upload may start after the policy was handed out."""
+    max_key_bytes: int = Field(default=20 * 1024**3, gt=0)
+    """All files of one key together that are kept: these, and the assets of the 1min.ai interface."""
+    max_all_bytes: int = Field(default=100 * 1024**3, gt=0)
+    """The same of all keys."""
 
 
 class Engines(_Section):
@@ -326,7 +368,7 @@ class Jobs(_Section):
     """The name under which this server takes tasks, the same after each start. None: made once and kept under the data
     directory."""
     concurrency: int = Field(default=4, ge=1)
-    """Tasks that this server works on at once."""
+    """Tasks that this server works on at once, besides one each of up to 16 keys that have no other."""
     keep_hours: float = Field(default=24.0, gt=0)
     """How long tasks and their transcripts are kept after their end: the documented 24 hours."""
     most_unfinished: int = Field(default=1000, ge=1)
@@ -364,6 +406,9 @@ class Settings(BaseSettings):
     """Everything that we keep lies under it."""
     server: Server = Server()
     auth: Auth = Auth()
+    limits: Limits = Limits()
+    usage: Usage = Usage()
+    onemin: Onemin = Onemin()
     fetch: Fetch = Fetch()
     store: Store = Store()
     uploads: Uploads = Uploads()

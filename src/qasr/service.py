@@ -49,7 +49,9 @@ from qasr.pipeline.live import LiveLimits, Prepare, live_session
 from qasr.pipeline.live_decode import LiveDecoders, LiveStream
 from qasr.pipeline.recognize import Turn
 from qasr.pipeline.recorded import Memory, transcription
+from qasr.pipeline.seats import Seats
 from qasr.pipeline.segment import SegmentPolicy
+from qasr.storage.books import Books
 from qasr.storage.outages import cause, outage
 from qasr.storage.tasks import TaskFilter
 from qasr.storage.transcripts import Transcripts
@@ -62,6 +64,8 @@ broken gets its status, and the parser is free for the next. 10 minutes are 38 M
 
 SEATS: Final = 64
 """Recordings that are decoded or recognized at once; more wait. 64 of 5 minutes are 1.2 GB of samples."""
+SEATS_OF_ONE: Final = 56
+"""The same of one owner: who sends a thousand at once leaves room for others."""
 
 USUAL_S: Final = 30.0
 """The longest segment of most engines; the others tell once they are loaded."""
@@ -107,6 +111,8 @@ class Listening:
         self.unused = ("context",) if order.options.hints.context and not self.capabilities.context else ()
         """Hints of the order that this engine cannot use; the text is as good as without them."""
         self._stream, self._heard = stream, heard
+        self.speech_ms = 0
+        """Length of the sentences so far."""
 
     @property
     def engine(self) -> str:
@@ -117,6 +123,7 @@ class Listening:
         """Sentences as their segments are finished, in order of time."""
         async for sentences in self._heard:
             for sentence in sentences:
+                self.speech_ms += sentence.end_ms - sentence.begin_ms
                 yield sentence
 
     @property
@@ -151,12 +158,14 @@ class Service:
         vocabularies: Vocabularies | None = None,
         sounds: LiveDecoders | None = None,
         live: LiveLimits = LiveLimits(),  # noqa: B008 - frozen
+        books: Books | None = None,
     ) -> None:
         self._engines, self._decoder, self._fetcher, self._desk, self._sounds = engines, decoder, fetcher, desk, sounds
         self.uploads, self.transcripts, self._spool = uploads, transcripts, spool
         self._vocabularies = vocabularies
-        self._seats = anyio.Semaphore(SEATS)
+        self._seats = Seats(SEATS, most_of_one=SEATS_OF_ONE)
         self._live, self._n_live = live, 0
+        self._books = books
 
     @property
     def problem(self) -> str | None:
@@ -251,7 +260,7 @@ class Service:
     async def _listening(self, order: Order, engines: LoadedEngines) -> AsyncIterator[Listening]:
         _check_feasible(order, engines)
         order = await self._with_hotwords(order, engines.capabilities)
-        async with self._seats, self._decoded(order) as (stream, blocks):
+        async with self._seats.seat(order.owner), self._decoded(order) as (stream, blocks):
             policy = order.policy(SegmentPolicy(longest_ms=int(engines.slots.capabilities.longest_s * 1000)))
             turn = Turn(lane=order.lane, owner=order.owner)
             async with transcription(blocks, order.options, engines, policy, turn, order.memory) as heard:
@@ -273,7 +282,7 @@ class Service:
                 language=next((s.language for s in sentences if s.language), order.options.hints.language),
                 damaged_packets=listening.damaged_packets,
                 unused=listening.unused,
-                speech_ms=sum(s.end_ms - s.begin_ms for s in sentences),
+                speech_ms=listening.speech_ms,
             )
 
     @asynccontextmanager
@@ -357,6 +366,21 @@ class Service:
         """The process is to end: no task is begun any more, and groups under way get some time to be finished."""
         if self._desk is not None:
             await self._desk.wind_down()
+
+    async def unheard_ms(self, owner: str) -> Mapping[str, int]:
+        """Speech of *owner*'s unfinished tasks that is still to be heard, by the names of models asked for."""
+        return await self._tasks.unheard_ms(owner)
+
+    @property
+    def books(self) -> Books:
+        """Keys, usage, rate limits, assets and records.
+
+        Raises:
+            EngineUnavailable: this process keeps none.
+        """
+        if self._books is None:
+            raise EngineUnavailable("This process keeps no books.")
+        return self._books
 
     @property
     def _tasks(self) -> Desk:

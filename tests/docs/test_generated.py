@@ -49,7 +49,7 @@ def test_every_setting_is_explained_once() -> None:
     assert set(generate.NOT_IN_SOURCE) == {path for path, where in settings.items() if where not in words}
 
 
-@pytest.mark.parametrize("page", ["openai", "dashscope"])
+@pytest.mark.parametrize("page", ["openai", "dashscope", "onemin"])
 def test_every_error_has_a_row(page: str) -> None:
     """A reader of a face's page finds every error that can meet him."""
     text = (ROOT / "docs" / "faces" / f"{page}.md").read_text(encoding="utf-8")

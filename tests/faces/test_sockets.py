@@ -26,7 +26,8 @@ from qasr.domain.live import Final as Heard
 from qasr.domain.live import LiveEvent, LiveOptions, LiveSession
 from qasr.faces import sockets
 from qasr.faces.dashscope.errors import to_wire
-from qasr.faces.http import Keys, RequestIds
+from qasr.faces.http import RequestIds
+from qasr.faces.keys import Keys
 from qasr.faces.sockets import Action, Close, Ears, Limits, Sockets, admit
 
 pytestmark = pytest.mark.anyio
@@ -160,7 +161,7 @@ class House:
     keys: Keys = field(default_factory=lambda: Keys(("sk-right",)))
 
     @asynccontextmanager
-    async def live(self, options: LiveOptions, *, owner: str, model: str) -> AsyncIterator[LiveSession]:  # noqa: ARG002
+    async def live(self, options: LiveOptions, *, model: str) -> AsyncIterator[LiveSession]:  # noqa: ARG002
         if self.n_open >= self.most:
             raise QueueFull("full")
         session = FakeSession(slow=self.slow, breaks=self.breaks)
@@ -185,7 +186,7 @@ class House:
             dialogue = Echo(impatient=self.impatient)
             self.dialogues.append(dialogue)
             ears = Ears(live=self.live, decode=self.decode)
-            await self.sockets.converse(websocket, dialogue, ears, owner=caller.owner, to_wire=to_wire)
+            await self.sockets.converse(websocket, dialogue, ears, to_wire=to_wire)
 
     def connect(self, key: str = "Bearer sk-right", **options: Any) -> connect:
         headers = {"Authorization": key} if key else {}

@@ -196,10 +196,58 @@ async def test_a_canceled_task_is_not_begun(start: Start) -> None:
     journal.before = wait
     async with start(journal) as engine:
         for name in ("a", "b", "c"):  # two at once: the third waits
-            await engine.enqueue(TaskId(name), priority=1)
+            await engine.enqueue(TaskId(name), priority=2)
         await engine.cancel(TaskId("c"))
         gate.set()
         await wait_until(lambda: len(journal.done) >= 20)
         await anyio.sleep(0.5)
 
     assert {"a", "b"} == {name.partition("/")[0] for name in journal.done}
+
+
+async def test_who_has_one_task_waits_for_nobody_who_has_many(start: Start) -> None:
+    """Even if those that are under way never end."""
+    begun: list[str] = []
+
+    async def hang() -> Value:
+        await anyio.sleep_forever()
+        return Value("never")
+
+    async def work(task_id: TaskId, steps: Steps) -> None:
+        begun.append(task_id)
+        if task_id.startswith("many"):
+            await steps.step("hang", hang, Value)
+
+    async with start(work) as engine:
+        for number in range(1, 9):
+            await engine.enqueue(TaskId(f"many-{number}"), priority=number)
+        await wait_until(lambda: len(begun) == 3)  # the first, and two others
+        await engine.enqueue(TaskId("alone"), priority=1)
+        await wait_until(lambda: "alone" in begun)
+
+    assert {"many-1", "many-2", "many-3", "alone"} == set(begun)
+
+
+async def test_what_is_picked_up_keeps_its_place(start: Start) -> None:
+    """A task that was interrupted waits again where it waited before."""
+    begun: list[str] = []
+
+    async def work(task_id: TaskId, _steps: Steps) -> None:
+        begun.append(task_id)
+        if begun.count(task_id) == 1 and task_id == "alone":
+            raise OSError("the database is away")
+        if task_id != "alone":
+            await anyio.sleep_forever()
+
+    async with start(work) as engine:
+        for number in range(2):
+            await engine.enqueue(TaskId(f"many-{number}"), priority=2)
+        await wait_until(lambda: len(begun) == 2)
+        await engine.enqueue(TaskId("alone"), priority=1)
+        await wait_until(lambda: "alone" in begun)
+        with anyio.fail_after(20):
+            while begun.count("alone") < 2:
+                await engine.pick_up()
+                await anyio.sleep(0.05)
+
+    assert 2 == begun.count("alone")

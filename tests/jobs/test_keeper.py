@@ -106,7 +106,7 @@ async def test_a_submission_that_was_cut_off_is_completed(house: House) -> None:
     await house.keeper.mend()
 
     assert {} == early
-    assert [task_id] == list(house.engine.known)
+    assert {task_id: 1} == house.engine.known
     assert [] == await house.tasks.not_enqueued(before_ms=house.now_ms, limit=10)
 
 
@@ -231,6 +231,19 @@ async def test_owners_with_few_tasks_go_first(house: House) -> None:
         await house.desk.submit(ORDER)
 
     assert [1, 2, 3] == list(house.engine.known.values())
+
+
+async def test_what_is_completed_late_keeps_its_place(house: House) -> None:
+    """It goes neither before nor after those that its owner has handed in meanwhile."""
+    await house.desk.attach(house.engine)
+    first = await house.desk.submit(ORDER)
+    house.now_ms += 1
+    await house.tasks.add(TaskId("cut-off"), ORDER)
+    house.now_ms += 10_000
+    await house.desk.submit(ORDER)
+    await house.keeper.mend()
+
+    assert {first: 1, "cut-off": 2} == {name: house.engine.known[TaskId(name)] for name in (first, "cut-off")}
 
 
 def test_a_server_keeps_its_name(tmp_path: Path) -> None:

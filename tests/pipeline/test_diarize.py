@@ -186,6 +186,7 @@ def _another(house: House) -> Filed:
         fetcher=own._fetcher,
         uploads=own._uploads,
         folder=own._folder,
+        cuts=1,
     )
 
 

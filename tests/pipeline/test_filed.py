@@ -87,6 +87,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             fetcher=fetcher,
             uploads=Uploads(objects, b"secret", max_bytes=1, keep=None, policy_s=1),  # type: ignore[arg-type]
             folder=tmp_path / "fetching",
+            cuts=1,
         )
         yield House(filed, Transcripts(objects), engines, decoder, origin, tmp_path)
 

@@ -7,7 +7,7 @@ from typing import Final
 import anyio
 import pytest
 
-from qasr.domain.errors import NotFound, QuotaExceeded
+from qasr.domain.errors import NotFound, TooManyObjects
 from qasr.domain.options import Hotword
 from qasr.storage.database import Database
 from qasr.storage.vocabularies import MOST_LISTS, Kind, Vocabularies, Vocabulary
@@ -101,7 +101,7 @@ async def test_unknown_ids_are_not_found(house: House, identity: str) -> None:
 async def test_deleted_list_makes_room(house: House) -> None:
     """There may be ten of each owner and kind."""
     made = [await house.add() for _ in range(MOST_LISTS)]
-    with pytest.raises(QuotaExceeded):
+    with pytest.raises(TooManyObjects):
         await house.add()
     await house.add(owner="you")
     await house.add(kind=Kind.PHRASES, prefix="")
@@ -119,7 +119,7 @@ async def test_two_servers_at_once_keep_to_the_quota(house: House) -> None:
     async def add(store: Vocabularies) -> None:
         try:
             await store.add("me", Kind.WORDS, target_model="fun-asr", hotwords=WORDS)
-        except QuotaExceeded as error:
+        except TooManyObjects as error:
             refused.append(error)
 
     async with anyio.create_task_group() as group:

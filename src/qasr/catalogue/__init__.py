@@ -110,6 +110,13 @@ class Catalogue:
             return model
         raise UnknownModel(f"The model `{name[:100]}` does not exist or you do not have access to it.")
 
+    def family(self, name: str) -> str:
+        """The name under which a model stands here; of one that does not (tasks may be older than we are), its own."""
+        try:
+            return self.resolve(name).name
+        except UnknownModel:
+            return name[:100]
+
 
 @cache
 def built_in() -> Catalogue:

@@ -1,4 +1,4 @@
-"""The program ``qasr``: ``serve``, ``transcribe``, ``live``, ``tasks``, ``models``, ``doctor``.
+"""The program ``qasr``: ``serve``, ``transcribe``, ``live``, ``tasks``, ``models``, ``keys``, ``usage``, ``doctor``.
 
 One file per command holds what ``--help`` shows and nothing heavy; the command imports its work when it runs, so that
 asking for help does not load a speech engine. Exit codes: 0 done, 1 it went wrong, 2 wrong usage, 130 interrupted.
@@ -10,12 +10,14 @@ import typer
 
 from qasr import __version__
 from qasr.cli.doctor import doctor
+from qasr.cli.keys import app as keys
 from qasr.cli.live import live
 from qasr.cli.models import app as models
 from qasr.cli.options import OptionalNumber
 from qasr.cli.serve import serve
 from qasr.cli.tasks import app as tasks
 from qasr.cli.transcribe import transcribe
+from qasr.cli.usage import usage
 
 app = typer.Typer(
     name="qasr",
@@ -30,6 +32,8 @@ app.command(cls=OptionalNumber)(transcribe)
 app.command()(live)
 app.add_typer(tasks)
 app.add_typer(models)
+app.add_typer(keys)
+app.command()(usage)
 app.command()(doctor)
 
 

@@ -18,7 +18,7 @@ import av
 import msgspec
 
 from qasr import config
-from qasr.app import check_exposure, running
+from qasr.app import check_exposure, has_keys, running
 from qasr.catalogue import checkpoints
 from qasr.cli import configuration
 from qasr.config import Settings
@@ -167,10 +167,13 @@ def _exposure(settings: Settings) -> Finding:
     host, keys = settings.server.host, len(settings.auth.keys)
     try:
         check_exposure(settings)
+        in_database = has_keys(settings)
     except QasrError as error:
         return Finding("access", ok=False, text=str(error))
-    who = f"{keys} API {'key' if keys == 1 else 'keys'}" if keys else "any API key, from this machine only"
-    return Finding("access", ok=True, text=f"{host} port {settings.server.port}, {who}")
+    who = [f"{keys} API {'key' if keys == 1 else 'keys'} of the settings"] if keys else []
+    who += ["keys of the database"] if in_database else []
+    who = who or ["any API key, from this machine only"]
+    return Finding("access", ok=True, text=f"{host} port {settings.server.port}, {' and '.join(who)}")
 
 
 def versions() -> dict[str, str]:
@@ -202,6 +205,8 @@ def _shown(path: str, value: object) -> str:
         return _without_secrets(value)
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(value)
     return "" if value is None else str(value)
 
 

@@ -13,7 +13,7 @@
     │   ├── AccessDenied          a right key, but not for this
     │   ├── NotFound              no such object, or not the caller's
     │   ├── WrongState            it cannot be done with the object any more
-    │   ├── QuotaExceeded         the caller keeps as many objects as they may
+    │   ├── TooManyObjects        the caller keeps as many objects as they may
     │   └── TooLarge              body or recording exceed the limit in bytes
     ├── MediaError            the recording is at fault
     │   ├── FetchFailed           the address could not be read
@@ -28,7 +28,9 @@
     │   └── NoSpeech              nothing was said
     ├── CapacityError         try later
     │   ├── QueueFull
-    │   └── RateLimited
+    │   └── RateLimited           the key asks more often than it may
+    │       ├── BurstLimited          within one second
+    │       └── QuotaExceeded         it has used up what it may have for some time
     └── EngineError           we are at fault
         ├── EngineUnavailable     no engine is loaded, or it is being restarted
         ├── EngineFailed          this call failed and may be tried again
@@ -90,7 +92,7 @@ class WrongState(RequestError):
     """It cannot be done with the object any more."""
 
 
-class QuotaExceeded(RequestError):
+class TooManyObjects(RequestError):
     """The caller keeps as many objects as they may; one has to go first."""
 
 
@@ -151,13 +153,26 @@ class CapacityError(QasrError):
 
     retry_after_s: int = 1
 
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
+
 
 class QueueFull(CapacityError):
     """More is waiting for the engine than may wait."""
 
 
 class RateLimited(CapacityError):
-    """The key asks more often than it may."""
+    """The key asks more often than it may, or for more at once."""
+
+
+class BurstLimited(RateLimited):
+    """The key asks more often within one second than it may."""
+
+
+class QuotaExceeded(RateLimited):
+    """The key has used up the audio that it may have, in a day or in its queue."""
 
 
 class EngineError(QasrError):

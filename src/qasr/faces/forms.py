@@ -29,6 +29,8 @@ class FileForm:
     path: Path | None
     """The file part called for; removed when the block ends."""
     filename: str | None
+    content_type: str | None = None
+    """Of the file, as the client calls it."""
 
 
 @asynccontextmanager
@@ -58,7 +60,7 @@ async def file_form(request: Request, name: str, spool: Path, *, max_bytes: int)
         upload = files[0][1]
         with SpooledFile(spool) as path:
             await anyio.to_thread.run_sync(_copy, upload, path)
-            yield FileForm(fields=fields, path=path, filename=upload.filename)
+            yield FileForm(fields=fields, path=path, filename=upload.filename, content_type=upload.content_type)
     finally:
         await form.close()
 

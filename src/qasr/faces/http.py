@@ -1,12 +1,9 @@
-"""What all faces need at the edge of HTTP: who asks, request ids, bounded bodies, event streams, vanished clients."""
+"""What all faces need at the edge of HTTP: request ids, bounded bodies, event streams, vanished clients."""
 
 import asyncio
-import hashlib
-import hmac
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import wraps
 from typing import Final, TypeAlias, TypeVar
 
@@ -24,7 +21,6 @@ from qasr.domain.errors import (
     QasrError,
     QueueFull,
     TooLarge,
-    Unauthorized,
 )
 from qasr.domain.transcript import Transcript
 from qasr.service import Listening
@@ -36,39 +32,6 @@ ToWire: TypeAlias = Callable[[QasrError, str], tuple[int, bytes]]
 """A face's table of errors: error and request id to status and JSON body."""
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: a hash that names the key without telling it."""
-
-    owner: str
-
-
-class Keys:
-    """The API keys in force; none means that anybody may ask (allowed on a loopback bind only, see ``app.py``)."""
-
-    def __init__(self, keys: tuple[str, ...]) -> None:
-        self._keys = tuple(key.encode() for key in keys)
-
-    def caller(self, key: str | None) -> Caller:
-        """Who has *key*.
-
-        Raises:
-            Unauthorized: no key, or a wrong one.
-        """
-        if not key:
-            raise Unauthorized("No API-key provided.")
-        given = key.encode()
-        matches = [hmac.compare_digest(given, known) for known in self._keys]  # all of them: no early answer
-        if self._keys and not any(matches):
-            raise Unauthorized("Invalid API-key provided.", given=True)
-        return Caller(hashlib.sha256(b"qasr-owner:" + given).hexdigest()[:16])
-
-    def bearer(self, request: HTTPConnection) -> Caller:
-        """Who sends *request*, by ``Authorization: Bearer``."""
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        return self.caller(key.strip() if scheme.lower() == "bearer" else None)
 
 
 class Bodies:

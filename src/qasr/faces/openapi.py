@@ -11,8 +11,10 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from qasr import __version__
+from qasr.faces.admin import wire as admin
 from qasr.faces.dashscope import task_wire as tasks
 from qasr.faces.dashscope import wire as native
+from qasr.faces.onemin import wire as onemin
 from qasr.faces.openai import wire as openai
 
 _REFERENCES: Final = "#/components/schemas/{name}"
@@ -33,6 +35,10 @@ _PAGE_POLICY: Final = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """The page's own style and script stand in it; it shows our document, and nothing that a stranger wrote."""
+_SECURITY: Final[Mapping[str, Any]] = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "onemin": {"type": "apiKey", "in": "header", "name": "API-KEY"},
+}
 
 _LIST_PARAMETERS: Final[Mapping[str, str]] = {
     "task_id": "8fab76d0-0eed-4d20-9f6a-3b1c5d7e9f02",
@@ -82,6 +88,16 @@ def openapi() -> Mapping[str, Any]:
         "TaskPage": tasks.TaskPage,
         "CancelAnswer": tasks.CancelAnswer,
         "NativeFailure": native.Failure,
+        "AssetAnswer": onemin.AssetAnswer,
+        "FeatureRequest": onemin.FeatureRequest,
+        "RecordAnswer": onemin.RecordAnswer,
+        "OneminFailure": onemin.Failure,
+        "NewKey": admin.NewKey,
+        "Rotation": admin.Rotation,
+        "KeyAnswer": admin.KeyAnswer,
+        "KeyList": admin.KeyList,
+        "UsageList": admin.UsageList,
+        "AdminFailure": admin.Failure,
     }
     (*schemas,), components = msgspec.json.schema_components(named.values(), ref_template=_REFERENCES)
     schema = dict(zip(named, schemas, strict=True))
@@ -121,7 +137,7 @@ def openapi() -> Mapping[str, Any]:
     paths["/api/v1/models"] = {
         "get": _operation("Model names", None, _json(schema["ModelsAnswer"]), schema["NativeFailure"])
     }
-    paths |= _task_paths(schema)
+    paths |= _task_paths(schema) | _onemin_paths(schema) | _admin_paths(schema)
     for path, text in (("/livez", "The process answers"), ("/readyz", "Requests can be served")):
         paths[path] = {"get": {"summary": text, "security": [], "responses": {"200": {"description": "yes"}}}}
     return {
@@ -129,7 +145,7 @@ def openapi() -> Mapping[str, Any]:
         "info": {"title": "qasr", "version": __version__, "description": "Self-hosted speech-to-text."},
         "security": [{"bearer": []}],
         "paths": paths,
-        "components": {"schemas": components, "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
+        "components": {"schemas": components, "securitySchemes": _SECURITY},
     }
 
 
@@ -152,6 +168,48 @@ def _task_paths(schema: Mapping[str, Any]) -> dict[str, Any]:
         "/api/v1/tasks": {"get": listed},
         "/api/v1/tasks/{id}": {"get": query},
         "/api/v1/tasks/{id}/cancel": {"post": cancel},
+    }
+
+
+def _onemin_paths(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Assets and features of 1min.ai."""
+    failure, answer = schema["OneminFailure"], _json(schema["RecordAnswer"])
+    form = {"type": "object", "required": ["asset"], "properties": {"asset": _FORM_FIELDS["file"]}}
+    upload = _operation(
+        "Upload a recording (1min.ai)", {"multipart/form-data": {"schema": form}}, _json(schema["AssetAnswer"]), failure
+    )
+    ask = _operation("Recognize a recording (1min.ai)", _json(schema["FeatureRequest"]), answer, failure)
+    read = _operation("A record of before", None, answer, failure)
+    read["parameters"] = [{**_query("uuid", "8fab76d0-0eed-4d20-9f6a-3b1c5d7e9f02"), "in": "path"}]
+    for operation in (upload, ask, read):
+        operation["security"] = [{"onemin": []}]
+    return {
+        "/api/assets": {"post": upload},
+        "/api/features": {"post": ask},
+        "/api/features/{uuid}": {"get": read},
+    }
+
+
+def _admin_paths(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys and usage."""
+    failure, answer = schema["AdminFailure"], _json(schema["KeyAnswer"])
+    key_id = {**_query("id", "0123456789abcdef"), "in": "path"}
+    usage = _operation("What was used", None, _json(schema["UsageList"]), failure)
+    examples = {"from": "2026-11-01", "to": "2026-11-30", "key": "0123456789abcdef"}
+    usage["parameters"] = [{**_query(*pair), "required": False} for pair in examples.items()]
+    one = _operation("One key", None, answer, failure)
+    revoke = _operation("Revoke a key", None, answer, failure)
+    rotate = _operation("Give a key a new text", _json(schema["Rotation"]), answer, failure)
+    for operation in (one, revoke, rotate):
+        operation["parameters"] = [key_id]
+    return {
+        "/admin/v1/keys": {
+            "post": _operation("Make a key", _json(schema["NewKey"]), answer, failure),
+            "get": _operation("All keys", None, _json(schema["KeyList"]), failure),
+        },
+        "/admin/v1/keys/{id}": {"get": one, "delete": revoke},
+        "/admin/v1/keys/{id}/rotate": {"post": rotate},
+        "/admin/v1/usage": {"get": usage},
     }
 
 

@@ -26,10 +26,12 @@ import structlog
 from anyio.abc import TaskStatus
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from qasr.domain.access import Caller, Scope
 from qasr.domain.audio import LiveFormat, Pcm
 from qasr.domain.errors import EngineFailed, EngineUnavailable, MediaError, QasrError
 from qasr.domain.live import LiveEvent, LiveOptions, LiveSession
-from qasr.faces.http import Caller, Keys, ToWire, error_answer, request_id
+from qasr.faces.http import ToWire, error_answer, request_id
+from qasr.faces.keys import Keys
 from qasr.pipeline.live_decode import LiveStream
 
 log = structlog.get_logger(__name__)
@@ -156,10 +158,10 @@ class Ears:
 
 
 class OpenLive(Protocol):
-    """``Service.live``."""
+    """``Visit.live``, for one caller and any model."""
 
-    def __call__(self, options: LiveOptions, *, owner: str, model: str) -> AbstractAsyncContextManager[LiveSession]:
-        """A session for *owner*, for as long as the block lasts; raises QasrError alone."""
+    def __call__(self, options: LiveOptions, *, model: str) -> AbstractAsyncContextManager[LiveSession]:
+        """A session with *model*, for as long as the block lasts; raises QasrError alone."""
         ...
 
 
@@ -180,7 +182,8 @@ class LiveContext:
     """What faces need for live speech, besides what they need anyway."""
 
     sockets: "Sockets"
-    ears: Callable[[], Ears]
+    ears: Callable[[Caller, Scope], Ears]
+    """What hears for a caller, through an interface."""
     session_s: float
     """Longest session."""
     idle_s: float
@@ -190,7 +193,7 @@ class LiveContext:
 async def admit(websocket: WebSocket, keys: Keys, to_wire: ToWire) -> Caller | None:
     """Who opens *websocket*; None if they have no right to: then the upgrade is refused, in the shape of the face."""
     try:
-        return keys.bearer(websocket)
+        return await keys.bearer(websocket)
     except QasrError as error:
         await refuse(websocket, error, to_wire)
         return None
@@ -219,7 +222,6 @@ class Sockets:
         dialogue: Dialogue,
         ears: Ears,
         *,
-        owner: str,
         to_wire: ToWire,
         subprotocol: str | None = None,
     ) -> None:
@@ -227,7 +229,7 @@ class Sockets:
         if self._closing:
             await refuse(websocket, EngineUnavailable("The server is being restarted."), to_wire)
             return
-        conversation = _Conversation(websocket, dialogue, ears, owner, self._limits)
+        conversation = _Conversation(websocket, dialogue, ears, self._limits)
         self._open.add(conversation)
         try:
             await websocket.accept(subprotocol)
@@ -289,9 +291,9 @@ class _Outbox:
 class _Conversation:
     """A dialogue under way: reader, writer, clock and session, each a task; they end together."""
 
-    def __init__(self, websocket: WebSocket, dialogue: Dialogue, ears: Ears, owner: str, limits: Limits) -> None:
+    def __init__(self, websocket: WebSocket, dialogue: Dialogue, ears: Ears, limits: Limits) -> None:
         self._websocket, self._dialogue, self._ears = websocket, dialogue, ears
-        self._owner, self._limits = owner, limits
+        self._limits = limits
         self._outbox = _Outbox(limits.outbox_frames)
         self._work = anyio.create_task_group()
         self._session: LiveSession | None = None
@@ -430,7 +432,7 @@ class _Conversation:
         """One session, from its opening to its last event."""
         session = None
         try:
-            async with self._ears.live(options, owner=self._owner, model=model) as session:
+            async with self._ears.live(options, model=model) as session:
                 self._session = session
                 task_status.started()
                 async for event in session.events():

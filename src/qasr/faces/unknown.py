@@ -3,7 +3,7 @@ serves, and failures that nobody foresaw.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -12,7 +12,11 @@ from starlette.responses import Response
 
 from qasr.faces.dashscope import wire as dashscope
 from qasr.faces.http import SAFE_HEADERS, request_id
+from qasr.faces.onemin import errors as onemin
 from qasr.faces.openai import wire as openai
+
+ONEMIN: Final = ("/api/assets", "/api/features")
+"""Roots of 1min.ai, which lie beside those of DashScope."""
 
 
 def handlers() -> Mapping[Any, Any]:
@@ -25,7 +29,9 @@ def refusal(
 ) -> Response:
     """An error in the dialect of the path that was asked for."""
     identity = request_id(connection)
-    if connection.scope["path"].startswith(("/api/", "/api-ws/")):
+    if connection.scope["path"].startswith(ONEMIN):
+        body = onemin.body(status, message)
+    elif connection.scope["path"].startswith(("/api/", "/api-ws/")):
         codes = {403: "AccessDenied", 404: "NotFound", 405: "MethodNotAllowed", 500: "InternalError"}
         code = codes.get(status, "InvalidParameter")
         body = msgspec.json.encode(dashscope.Failure(code=code, message=message, request_id=identity))

@@ -7,12 +7,16 @@ objects directly. DBOS recovers at its start what *this* executor had left and l
 Errors never become part of a workflow's history: a step that raises is as if it had not been begun, and a workflow that
 raises stays pending, to be picked up again. (A recorded error would come back at each replay, for ever.) What belongs
 into the history, failures of recordings, are values.
+
+There are two queues: one for tasks whose owner has no other, with places of its own, and one for all others. So who has
+handed in hours by the hundred keeps nobody waiting who comes with one recording.
 """
 
 import asyncio
 import importlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -23,7 +27,7 @@ import sqlalchemy as sa
 import structlog
 
 from qasr.domain.task import TaskId
-from qasr.jobs.port import JobEngine, Stopping, Work
+from qasr.jobs.port import ALONE, JobEngine, Stopping, Work
 
 if TYPE_CHECKING:
     from dbos import DBOS
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
 VERSION: Final = "asr-tasks-1"
 """Of the order of steps; raise it when that changes. Workflows are gone on with by processes of their own version."""
 QUEUE: Final = "tasks"
+ALONE_QUEUE: Final = "tasks-alone"
+ALONE_AT_ONCE: Final = 16
+"""Tasks of owners who have no other. What they do at once is bounded anyway, see ``pipeline/filed.py``."""
 POLL_S: Final = 0.1
 BATCH: Final = 50
 """Workflows that are taken over at once."""
@@ -139,8 +146,9 @@ class _Engine:
         from dbos import SetEnqueueOptions, SetWorkflowID  # noqa: PLC0415 - see ``durable``
 
         assert self._workflow is not None
+        queue = ALONE_QUEUE if priority <= ALONE else QUEUE
         with SetWorkflowID(task_id), SetEnqueueOptions(priority=priority):
-            await self.dbos.enqueue_workflow_async(QUEUE, self._workflow, task_id)
+            await self.dbos.enqueue_workflow_async(queue, self._workflow, task_id)
 
     async def cancel(self, task_id: TaskId) -> None:
         """See ``port.JobEngine``."""
@@ -149,19 +157,19 @@ class _Engine:
     async def take_over(self, executor_id: str) -> int:
         """See ``port.JobEngine``."""
         total = 0
-        while ids := await self._pending(executor_id):
-            await self.dbos.resume_workflows_async(ids, queue_name=QUEUE)
-            total += len(ids)
+        while found := await self._pending(executor_id):
+            await self._resume(found)
+            total += len(found)
         return total
 
     async def pick_up(self) -> int:
         """See ``port.JobEngine``: those that were left alone at the last look, too; others may just be starting."""
         if self.is_stopping:
             return 0
-        left = frozenset(await self._pending(self._executor_id, limit=None)) - self._running.keys()
-        again, self._left = sorted(left & self._left), left
-        if again:
-            await self.dbos.resume_workflows_async(again, queue_name=QUEUE)
+        found = await self._pending(self._executor_id, limit=None)
+        left = found.keys() - self._running.keys()
+        again, self._left = sorted(left & self._left), frozenset(left)
+        await self._resume({task_id: found[task_id] for task_id in again})
         return len(again)
 
     async def vanished(self, task_ids: Sequence[TaskId]) -> list[TaskId]:
@@ -204,11 +212,20 @@ class _Engine:
         if self._is_shared:
             await self.take_over(self._executor_id)
 
-    async def _pending(self, executor_id: str, *, limit: int | None = BATCH) -> list[str]:
+    async def _resume(self, found: Mapping[str, str]) -> None:
+        """Each in the queue that it came from."""
+        by_queue: defaultdict[str, list[str]] = defaultdict(list)
+        for task_id, queue in found.items():
+            by_queue[queue].append(task_id)
+        for queue, task_ids in by_queue.items():
+            await self.dbos.resume_workflows_async(task_ids, queue_name=queue)
+
+    async def _pending(self, executor_id: str, *, limit: int | None = BATCH) -> dict[str, str]:
+        """Tasks that *executor_id* has begun, with their queues."""
         found = await self.dbos.list_workflows_async(
             executor_id=executor_id, status="PENDING", limit=limit, load_input=False, load_output=False
         )
-        return [status.workflow_id for status in found]
+        return {status.workflow_id: status.queue_name or QUEUE for status in found}
 
 
 def _verdict(error: BaseException) -> BaseException:
@@ -238,7 +255,7 @@ async def durable(
         work: what is done for a task.
         engine: of the database that keeps workflows; disposed at the end.
         executor_id: ours, the same after each start.
-        concurrency: tasks that are done at once.
+        concurrency: tasks that are done at once, besides those whose owners have no other.
         grace_s: for steps under way, at the end.
     """
     await anyio.to_thread.run_sync(importlib.import_module, "dbos")  # half a second
@@ -259,12 +276,14 @@ async def durable(
     )
     ours = _Engine(dbos, executor_id, is_shared=engine.dialect.name != "sqlite")
     ours.register(work)
-    DBOS.listen_queues([QUEUE])
+    places = {QUEUE: concurrency, ALONE_QUEUE: ALONE_AT_ONCE}
+    DBOS.listen_queues(list(places))
     try:  # what follows blocks the loop for some 0.2 s, at the very first start 0.5 s
         DBOS.launch()  # here, not in a thread: workflows run on the loop that launched it
-        await DBOS.register_queue_async(
-            QUEUE, worker_concurrency=concurrency, polling_interval_sec=POLL_S, on_conflict="always_update"
-        )
+        for queue, at_once in places.items():
+            await DBOS.register_queue_async(
+                queue, worker_concurrency=at_once, polling_interval_sec=POLL_S, on_conflict="always_update"
+            )
         yield ours
     finally:
         with anyio.CancelScope(shield=True):

@@ -6,6 +6,7 @@ row is enough to be sure of a task.
 """
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -13,7 +14,7 @@ import structlog
 
 from qasr.domain.errors import RateLimited
 from qasr.domain.task import Task, TaskId, TaskOrder
-from qasr.jobs.port import JobEngine
+from qasr.jobs.port import ALONE, JobEngine
 from qasr.storage.tasks import TaskFilter, Tasks
 
 GRACE_S: Final = 20.0
@@ -50,7 +51,7 @@ class Desk:
     async def submit(self, order: TaskOrder) -> TaskId:
         """Take a task on; it is durable when this returns.
 
-        Owners with few unfinished tasks go before those with many.
+        Owners with few unfinished tasks go before those with many, and one with none waits for nobody who has.
 
         Raises:
             RateLimited: the owner has too many unfinished tasks.
@@ -78,6 +79,10 @@ class Desk:
         """How many there are, and one page of them, newest first; without their subtasks."""
         return await self._tasks.find(wanted, offset=offset, limit=limit)
 
+    async def unheard_ms(self, owner: str) -> Mapping[str, int]:
+        """Speech of *owner*'s unfinished tasks that is still to be heard, by model."""
+        return await self._tasks.unheard_ms(owner)
+
     async def cancel(self, task_id: str, owner: str) -> bool:
         """Withdraw a pending task of *owner*; False if there is none, or if it is not pending any more."""
         if not await self._tasks.cancel_pending(task_id, owner):
@@ -102,4 +107,4 @@ class Desk:
 
 def priority(unfinished: int) -> int:
     """Of a new task of an owner who has so many unfinished ones; the lowest goes first."""
-    return min(1 + unfinished, 1_000_000)
+    return min(ALONE + unfinished, 1_000_000)

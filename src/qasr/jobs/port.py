@@ -5,7 +5,7 @@ is worked on until ``Work`` returns, again after a crash, and that a step which 
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -29,6 +29,9 @@ class Steps(Protocol):
         """
         ...
 
+
+ALONE: Final = 1
+"""The priority of a task whose owner has no other unfinished one; it waits for no task of those who have."""
 
 Work: TypeAlias = Callable[[TaskId, Steps], Awaitable[None]]
 """What is done for a task; begun again after each crash."""

@@ -128,13 +128,19 @@ class Perform:
     Args:
         tasks: their rows.
         recordings: what the steps do.
+        ended: is told of each task that has ended, once.
         sleep: for tests.
     """
 
     def __init__(
-        self, tasks: Tasks, recordings: Recordings, *, sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+        self,
+        tasks: Tasks,
+        recordings: Recordings,
+        *,
+        ended: Callable[[Task], None] = lambda _: None,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
-        self._tasks, self._recordings, self._sleep = tasks, recordings, sleep
+        self._tasks, self._recordings, self._ended, self._sleep = tasks, recordings, ended, sleep
 
     async def __call__(self, task_id: TaskId, steps: Steps) -> None:
         """Do the task to its end, or as far as the process lives."""
@@ -143,10 +149,17 @@ class Perform:
             return
         for start in range(0, len(task.subtasks), TOGETHER):
             await self._do(task, task.subtasks[start : start + TOGETHER], steps)
-        if await self._tasks.is_cancel_requested(task_id):
-            await self._tasks.move(task_id, TaskState.CANCELED)
-        state = await self._tasks.finish(task_id)
+        canceled = await self._tasks.is_cancel_requested(task_id)
+        canceled = canceled and await self._tasks.move(task_id, TaskState.CANCELED)
+        finished = await self._tasks.finish(task_id)  # of a canceled one, the recordings
+        state = TaskState.CANCELED if canceled else finished
         log.info("task_ended", task_id=task_id, state=state)
+        await self._tell(task_id, state)
+
+    async def _tell(self, task_id: TaskId, state: TaskState | None) -> None:
+        """Of the end of a task, unless somebody else has ended it (*state* is None)."""
+        if state is not None and (task := await self._tasks.get(task_id)) is not None:
+            self._ended(task)
 
     async def _begin(self, task_id: TaskId) -> Task | None:
         """The task, now running; None if it has ended, or was canceled before it began."""
@@ -165,7 +178,7 @@ class Perform:
     async def _give_up(self, task: Task, failure: Failure) -> None:
         for subtask in task.subtasks:
             await self._tasks.end_subtask(task.id, subtask.number, failure)
-        await self._tasks.finish(task.id)
+        await self._tell(task.id, await self._tasks.finish(task.id))
         log.error("task_given_up", task_id=task.id, reason=failure.message)
 
     async def _do(self, task: Task, subtasks: Sequence[Subtask], steps: Steps) -> None:

@@ -40,6 +40,7 @@ from qasr.pipeline.language import in_known_language
 from qasr.pipeline.normalize import written
 from qasr.pipeline.recognize import Turn, recognize
 from qasr.pipeline.recorded import segments
+from qasr.pipeline.seats import Seats
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.objects import Objects
 from qasr.storage.transcripts import TranscriptHeader, Transcripts, lines_of
@@ -50,7 +51,9 @@ MOST_SEGMENTS: Final = 8
 MOST_GROUP_MS: Final = 120_000
 """Of speech in a group of several segments: 4 MB."""
 LEAST_HEARD: Final = 4
-"""Groups that may be in memory at once for one engine, of all tasks together; more where it takes more. One is 8 MB."""
+"""Groups of one owner that may be in memory at once for one engine; more where it takes more. One is 8 MB."""
+OWNERS: Final = 2
+"""Of all owners together there may be so many times as much."""
 ABANDONED_S: Final = 24 * 3600
 """Age of what remains of a download; no step lasts as long."""
 _LENGTH: Final = struct.Struct("<I")
@@ -151,6 +154,8 @@ class Filed:
         objects: where groups and results go.
         engines: what hears.
         folder: on this machine, for downloads; they go on there after a crash.
+        cuts: recordings that are decoded at once. Each occupies a decoder for minutes, so that one should be left for
+            requests that somebody waits for.
     """
 
     def __init__(
@@ -162,10 +167,12 @@ class Filed:
         fetcher: Fetcher,
         uploads: Uploads,
         folder: Path,
+        cuts: int,
     ) -> None:
         self._objects, self._transcripts, self._engines = objects, Transcripts(objects), engines
         self._decoder, self._fetcher, self._uploads, self._folder = decoder, fetcher, uploads, folder
-        self._seats: dict[str, anyio.Semaphore] = {}  # by engine
+        self._cutting = Seats(cuts, most_of_one=max(1, cuts - 1))
+        self._hearing: dict[str, Seats] = {}  # by engine
 
     async def cut(self, place: Place, asked: Asked) -> Plan:
         """Fetch the recording and cut it into groups; the file that was fetched is removed then.
@@ -179,7 +186,7 @@ class Filed:
             await self._uploads.fetch(asked.url, asked.owner, path, max_bytes=asked.limits.max_bytes)
         else:
             await self._fetcher.fetch_on(asked.url, path, max_bytes=asked.limits.max_bytes)
-        async with self._engines.lease(asked.model) as engines:
+        async with self._cutting.seat(asked.owner), self._engines.lease(asked.model) as engines:
             plan = await self._cut(place, asked, path, engines)
         await self._objects.write(f"{place.work}plan.json", msgspec.json.encode(plan))
         await anyio.to_thread.run_sync(discard, path)
@@ -224,7 +231,10 @@ class Filed:
             return await self._recall(place, group)
         except NotFound:
             pass
-        async with self._engines.lease(asked.model) as engines, self._hearing(engines.slots.capabilities):
+        async with (
+            self._engines.lease(asked.model) as engines,
+            self._seats(engines.slots.capabilities).seat(asked.owner),
+        ):
             return await self._hear(place, group, asked, engines)
 
     async def _hear(self, place: Place, group: int, asked: Asked, engines: LoadedEngines) -> Heard:
@@ -274,12 +284,13 @@ class Filed:
                     is_first = False
             return await turns_by_channel(voices, diarizer, asked.options)
 
-    def _hearing(self, engine: Capabilities) -> anyio.Semaphore:
-        """A seat for one group: as many as keep the engine busy while others are read and written."""
-        if engine.name not in self._seats:
+    def _seats(self, engine: Capabilities) -> Seats:
+        """For groups: as many of one owner as keep the engine busy while others are read and written."""
+        if engine.name not in self._hearing:
             busy = -(-engine.parallel_calls * engine.largest_batch // MOST_SEGMENTS)
-            self._seats[engine.name] = anyio.Semaphore(max(LEAST_HEARD, 2 * busy))
-        return self._seats[engine.name]
+            most = max(LEAST_HEARD, 2 * busy)
+            self._hearing[engine.name] = Seats(OWNERS * most, most_of_one=most)
+        return self._hearing[engine.name]
 
     async def _recall(self, place: Place, group: int) -> Heard:
         async for line in lines_of(self._objects.read_stream(place.heard(group))):

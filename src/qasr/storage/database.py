@@ -4,7 +4,8 @@ Calls are synchronous and run in threads: one code path for both databases, and 
 SQLite runs with WAL and full synchronization: what was answered has been written, also when the power fails.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -13,10 +14,14 @@ import anyio.to_thread
 import sqlalchemy as sa
 import sqlalchemy.orm  # else DBOS imports it in a thread, while queries that look into it are compiled in another
 
+from qasr.domain.errors import EngineUnavailable
+
 T = TypeVar("T")
 
 THREADS: Final = 16
 """Calls at once; more wait."""
+FILE: Final = "qasr.db"
+"""Of SQLite, under the data directory."""
 HEAD: Final = "0004"
 """The newest migration."""
 MIGRATION_LOCK: Final = 0x71617373
@@ -85,6 +90,78 @@ vocabularies = sa.Table(
     sa.Index("vocabularies_by_owner", "owner", "kind", "created_ms"),
 )
 
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("old_hash", sa.String(64)),
+    sa.Column("old_until_ms", sa.BigInteger),
+    sa.Column("scopes", sa.String(100), nullable=False),
+    sa.Column("allowance", sa.Text, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("expires_ms", sa.BigInteger),
+    sa.Column("revoked_ms", sa.BigInteger),
+)
+
+buckets = sa.Table(
+    "buckets",
+    metadata,
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("tokens", sa.Float(53), nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Index("buckets_by_age", "at_ms"),
+)
+
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("owner", sa.String(64), primary_key=True),
+    sa.Column("model", sa.String(100), primary_key=True),
+    sa.Column("interface", sa.String(20), primary_key=True),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("errors", sa.BigInteger, nullable=False),
+    sa.Column("audio_ms", sa.BigInteger, nullable=False),
+    sa.Column("speech_ms", sa.BigInteger, nullable=False),
+    sa.Column("latency_ms", sa.BigInteger, nullable=False),
+    sa.Column("slowest_ms", sa.BigInteger, nullable=False),
+    sa.Index("usage_by_owner", "owner", "day"),
+)
+
+assets = sa.Table(
+    "assets",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("path", sa.String(200), nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("n_bytes", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("owner", "path", name="assets_by_path"),
+    sa.Index("assets_by_age", "created_ms"),
+)
+
+records = sa.Table(
+    "records",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Index("records_by_age", "created_ms"),
+)
+
+files = sa.Table(
+    "files",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("n_bytes", sa.BigInteger, nullable=False),
+    sa.Column("until_ms", sa.BigInteger, nullable=False),
+    sa.Index("files_by_owner", "owner"),
+)
+
 
 class Database:
     """A connection pool and the migrations that belong to it."""
@@ -146,9 +223,22 @@ class Database:
         self.engine.dispose()
 
 
+@contextmanager
+def reachable() -> Iterator[None]:
+    """What a request needs before it is let in: a database that is away is told as such, and not as a failure of ours.
+
+    Raises:
+        EngineUnavailable: the database is away.
+    """
+    try:
+        yield
+    except sa.exc.SQLAlchemyError as error:
+        raise EngineUnavailable("The key cannot be checked now; please try again later.") from error
+
+
 def url_in(data_dir: Path, configured: str | None) -> str:
     """Of the database of the server that owns *data_dir*: *configured*, or its own file."""
-    return configured or f"sqlite:///{(data_dir / 'qasr.db').absolute()}"
+    return configured or f"sqlite:///{(data_dir / FILE).absolute()}"
 
 
 def create_engine(url: str | sa.URL) -> sa.Engine:

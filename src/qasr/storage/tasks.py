@@ -223,6 +223,31 @@ class Tasks:
             lambda connection: int(connection.execute(_N_UNFINISHED, {"owner": owner}).scalar_one())
         )
 
+    async def ahead(self, task_id: TaskId) -> int:
+        """How many unfinished tasks its owner had when the task was submitted."""
+        mine, other = tasks.alias(), tasks
+        query = (
+            sa.select(sa.func.count())
+            .select_from(mine)
+            .join(other, sa.and_(other.c.owner == mine.c.owner, other.c.submitted_ms < mine.c.submitted_ms))
+            .where(mine.c.id == task_id, other.c.state.in_(UNFINISHED))
+        )
+        return await self._database.read(lambda connection: int(connection.execute(query).scalar_one()))
+
+    async def unheard_ms(self, owner: str) -> Mapping[str, int]:
+        """Speech of *owner*'s unfinished tasks that is still to be heard, by model.
+
+        A recording has none before it is cut; what is left of one that has ended is not counted.
+        """
+        query = (
+            sa.select(tasks.c.model, sa.func.sum(subtasks.c.speech_ms - subtasks.c.done_ms))
+            .join(subtasks, subtasks.c.task_id == tasks.c.id)
+            .where(tasks.c.owner == owner, tasks.c.state.in_(UNFINISHED), subtasks.c.state.in_(UNFINISHED))
+            .group_by(tasks.c.model)
+        )
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return {str(model): int(ms) for model, ms in rows}
+
     async def begin_subtask(self, task_id: TaskId, number: int) -> None:
         """A recording is being worked on; nothing happens if it has ended."""
         await self._change(task_id, number, [TaskState.PENDING], {"state": TaskState.RUNNING})

@@ -12,6 +12,7 @@ import re
 import secrets
 import uuid
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -24,6 +25,7 @@ import msgspec
 from qasr.domain.errors import AccessDenied, InvalidParameter, NotFound, TooLarge
 from qasr.storage.objects import Objects
 from qasr.storage.once import made_once
+from qasr.storage.quota import Quota
 
 ROOT: Final = "dashscope-instant"
 SCHEME: Final = "oss://"
@@ -57,7 +59,17 @@ class Permit:
 
 
 class Uploads:
-    """Permits, files and their end."""
+    """Permits, files and their end.
+
+    Args:
+        objects: where files lie.
+        secret: signs permits.
+        max_bytes: of one file.
+        keep: how long.
+        policy_s: how long a permit is valid.
+        quota: room for files; None: any, where nobody uploads.
+        now: the time.
+    """
 
     def __init__(
         self,
@@ -67,13 +79,20 @@ class Uploads:
         max_bytes: int,
         keep: timedelta,
         policy_s: int,
+        quota: Quota | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._objects, self._secret, self._now = objects, secret, now
-        self._max_bytes, self._keep, self._policy_s = max_bytes, keep, policy_s
+        self._max_bytes, self._keep, self._policy_s, self._quota = max_bytes, keep, policy_s, quota
 
-    def permit(self, owner: str) -> Permit:
-        """Allow *owner* one upload into a fresh folder."""
+    async def permit(self, owner: str) -> Permit:
+        """Allow *owner* one upload into a fresh folder.
+
+        Raises:
+            QuotaExceeded: there is no room for it.
+        """
+        if self._quota is not None:
+            await self._quota.check(owner)
         now = self._now()
         folder = f"{ROOT}/{owner}/{now:%Y-%m-%d}/{uuid.uuid4()}"
         expiration = (now + timedelta(seconds=self._policy_s)).isoformat(timespec="seconds")
@@ -123,11 +142,17 @@ class Uploads:
 
         Raises:
             TooLarge: the file is larger than *max_bytes*.
+            QuotaExceeded: there is no room for it.
             AccessDenied: there is one already, and a form may not replace it.
         """
-        if (await anyio.Path(path).stat()).st_size > max_bytes:
+        n_bytes = (await anyio.Path(path).stat()).st_size
+        if n_bytes > max_bytes:
             raise TooLarge(f"The file exceeds the limit of {max_bytes // 1024**2} MB.")
-        await self._objects.put(stored_key(key), path)
+        async with AsyncExitStack() as held:
+            if self._quota is not None:
+                keep_ms = int(self._keep.total_seconds() * 1000)
+                await held.enter_async_context(self._quota.room(_owner(key), n_bytes, keep_ms=keep_ms))
+            await self._objects.put(stored_key(key), path)
 
     async def fetch(self, url: str, owner: str, path: Path, *, max_bytes: int) -> None:
         """Write the file behind *url* (``oss://``) to *path*.
@@ -157,6 +182,10 @@ class Uploads:
 
     def _sign(self, policy: str) -> str:
         return base64.b64encode(hmac.digest(self._secret, policy.encode(), hashlib.sha256)).decode()
+
+
+def _owner(key: str) -> str:
+    return key.split("/")[1]
 
 
 def stored_key(key: str) -> str:

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import msgspec
 import sqlalchemy as sa
 
-from qasr.domain.errors import NotFound, QuotaExceeded
+from qasr.domain.errors import NotFound, TooManyObjects
 from qasr.domain.options import Hotword
 from qasr.storage.database import Database, vocabularies
 from qasr.storage.tasks import now_ms
@@ -71,7 +71,7 @@ class Vocabularies:
         """A new list; durable when this returns.
 
         Raises:
-            QuotaExceeded: *owner* has ``MOST_LISTS`` of this kind.
+            TooManyObjects: *owner* has ``MOST_LISTS`` of this kind.
         """
         stem = f"vocab-{prefix}" if kind is Kind.WORDS else "asr-phrase"
         now = self._clock()
@@ -106,7 +106,7 @@ class Vocabularies:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"vocabularies:{owner}"))))
             if connection.execute(change).first() is None:
-                raise QuotaExceeded("Free allocated quota exceeded.")
+                raise TooManyObjects("Free allocated quota exceeded.")
 
         await self._database.write(insert)
         return made

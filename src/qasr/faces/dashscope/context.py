@@ -7,7 +7,9 @@ from pathlib import Path
 from qasr.catalogue import Catalogue
 from qasr.faces.dashscope.inference_dialogue import Patience
 from qasr.faces.dashscope.results import ResultLinks
-from qasr.faces.http import Bodies, Keys
+from qasr.faces.gate import Gate
+from qasr.faces.http import Bodies
+from qasr.faces.keys import Keys
 from qasr.faces.sockets import LiveContext
 from qasr.service import Service
 
@@ -19,6 +21,7 @@ class Context:
     service: Callable[[], Service]
     catalogue: Catalogue
     keys: Keys
+    gate: Gate
     bodies: Bodies
     links: ResultLinks
     external_url: str | None

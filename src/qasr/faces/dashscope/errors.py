@@ -7,6 +7,7 @@ import msgspec
 
 from qasr.domain.errors import (
     AccessDenied,
+    BurstLimited,
     CapacityError,
     DeadlineExceeded,
     EngineError,
@@ -25,6 +26,7 @@ from qasr.domain.errors import (
     RequestError,
     TooLarge,
     TooLong,
+    TooManyObjects,
     Unauthorized,
     UnknownModel,
     WrongState,
@@ -40,7 +42,7 @@ SHAPES: Final[Mapping[type[QasrError], tuple[int, str]]] = {
     AccessDenied: (403, "AccessDenied"),
     NotFound: (400, "InvalidParameter"),
     WrongState: (400, "UnsupportedOperation"),
-    QuotaExceeded: (400, "Throttling.AllocationQuota"),
+    TooManyObjects: (400, "Throttling.AllocationQuota"),
     TooLarge: (400, "BadRequest.TooLarge"),
     MediaError: (400, "InvalidParameter"),
     FetchFailed: (400, "InvalidFile.DownloadFailed"),
@@ -48,6 +50,8 @@ SHAPES: Final[Mapping[type[QasrError], tuple[int, str]]] = {
     FetchTimeout: (400, "InvalidURL.Timeout"),
     CapacityError: (429, "Throttling.RateQuota"),
     QueueFull: (429, "Throttling"),
+    BurstLimited: (429, "Throttling.BurstRate"),
+    QuotaExceeded: (429, "Throttling.AllocationQuota"),
     EngineError: (500, "InternalError"),
     EngineUnavailable: (503, "ModelUnavailable"),
     DeadlineExceeded: (500, "RequestTimeOut"),

@@ -23,6 +23,7 @@ import msgspec
 
 from qasr.catalogue import Catalogue
 from qasr.domain.errors import (
+    BurstLimited,
     CapacityError,
     DeadlineExceeded,
     EngineFailed,
@@ -52,6 +53,7 @@ CODES: Final[Mapping[type[QasrError], str]] = {
     NoAudioTrack: "NO_VALID_AUDIO_ERROR",
     NoSpeech: "NO_VALID_AUDIO_ERROR",
     CapacityError: "Throttling.RateQuota",
+    BurstLimited: "Throttling.RateQuota",
     QueueFull: "Throttling.AllocationQuota",
     DeadlineExceeded: "ResponseTimeout",
 }

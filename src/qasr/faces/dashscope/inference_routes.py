@@ -6,6 +6,7 @@ from functools import partial
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from qasr.domain.access import Scope
 from qasr.domain.errors import QasrError
 from qasr.faces.dashscope.context import Context
 from qasr.faces.dashscope.errors import to_wire
@@ -36,4 +37,4 @@ async def _tasks(context: Context, websocket: WebSocket) -> None:
 
     live = context.live
     dialogue = InferenceDialogue(context.catalogue, able, context.patience)
-    await live.sockets.converse(websocket, dialogue, live.ears(), owner=caller.owner, to_wire=to_wire)
+    await live.sockets.converse(websocket, dialogue, live.ears(caller, Scope.DASHSCOPE), to_wire=to_wire)

@@ -5,6 +5,7 @@ from functools import partial
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from qasr.domain.access import Scope
 from qasr.domain.errors import QasrError, UnknownModel
 from qasr.faces.dashscope.context import Context
 from qasr.faces.dashscope.errors import to_wire
@@ -22,13 +23,13 @@ async def _realtime(context: Context, websocket: WebSocket) -> None:
     caller = await admit(websocket, context.keys, to_wire)
     if caller is None:
         return
-    live, name = context.live, websocket.query_params.get("model", "")
+    live = context.live
     try:
-        dialogue = await _dialogue(name, context)
+        dialogue = await _dialogue(websocket.query_params.get("model", ""), context)
     except QasrError as error:
         await refuse(websocket, error, to_wire)
         return
-    await live.sockets.converse(websocket, dialogue, live.ears(), owner=caller.owner, to_wire=to_wire)
+    await live.sockets.converse(websocket, dialogue, live.ears(caller, Scope.DASHSCOPE), to_wire=to_wire)
 
 
 async def _dialogue(name: str, context: Context) -> Dialogue:

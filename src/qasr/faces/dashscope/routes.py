@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from qasr.catalogue import Model
+from qasr.domain.access import Scope
 from qasr.domain.errors import AccessDenied, EngineUnavailable, InvalidParameter, QasrError
 from qasr.domain.transcript import Sentence
 from qasr.faces.dashscope import (
@@ -24,6 +25,7 @@ from qasr.faces.dashscope import (
 from qasr.faces.dashscope.context import Context
 from qasr.faces.dashscope.errors import to_fun_wire, to_wire
 from qasr.faces.forms import file_form
+from qasr.faces.gate import Visit
 from qasr.faces.http import (
     Emit,
     EventStream,
@@ -60,7 +62,7 @@ def routes(context: Context) -> list[BaseRoute]:
 
 
 async def _generation(context: Context, request: Request) -> Response:
-    caller = context.keys.bearer(request)
+    caller = await context.keys.bearer(request)
     if request.headers.get("x-dashscope-async", "").lower() == "enable":
         raise AccessDenied("current user api does not support asynchronous calls.")
     async with AsyncExitStack() as held:
@@ -70,9 +72,10 @@ async def _generation(context: Context, request: Request) -> Response:
         try:
             order = generation.parse(call, model, caller.owner, context.answer_s)
             answers = _answers(call, model, request_id(request))
+            visit = context.gate.visit(caller, call.model, Scope.DASHSCOPE)
             if _wants_stream(request):
-                return _stream(context.service(), order, answers, shape, request_id(request), held.pop_all())
-            transcript = await while_connected(request, partial(context.service().transcribe, order))
+                return _stream(visit, order, answers, shape, request_id(request), held.pop_all())
+            transcript = await while_connected(request, partial(visit.transcribe, order))
             return json_answer(answers.whole(transcript), told(transcript))
         except QasrError as error:
             return error_answer(error, shape, request_id(request))
@@ -92,7 +95,7 @@ def _wants_stream(request: Request) -> bool:
 
 
 def _stream(
-    service: Service, order: Order, answers: generation.Answers, shape: ToWire, identity: str, held: AsyncExitStack
+    visit: Visit, order: Order, answers: generation.Answers, shape: ToWire, identity: str, held: AsyncExitStack
 ) -> EventStream:
     number = 0
 
@@ -109,7 +112,7 @@ def _stream(
                 number += 1
                 await emit(generation.result_frame(number, msgspec.json.encode(answer)))
 
-        async with service.listen(order) as listening:
+        async with visit.listen(order) as listening:
             headers.update(told(listening))
             async for sentence in listening.sentences():
                 heard.append(sentence)
@@ -120,14 +123,14 @@ def _stream(
 
 
 async def _upload_policy(context: Context, request: Request) -> Response:
-    caller = context.keys.bearer(request)
+    caller = await context.keys.bearer(request)
     if request.query_params.get("action") != "getPolicy":
         raise InvalidParameter("action must be getPolicy.", parameter="action")
     name = request.query_params.get("model")
     if not name:
         raise InvalidParameter("Field required: model", parameter="model")
     context.catalogue.resolve(name)
-    permit = context.service().uploads.permit(caller.owner)
+    permit = await context.service().uploads.permit(caller.owner)
     data = uploads.policy(permit, external_url(request, context.external_url))
     return json_answer(wire.UploadPolicyAnswer(request_id=request_id(request), data=data))
 
@@ -146,7 +149,7 @@ async def _upload(context: Context, request: Request) -> Response:
 
 
 async def _models(context: Context, request: Request) -> Response:
-    context.keys.bearer(request)
+    await context.keys.bearer(request)
     name = request.path_params.get("name") or request.query_params.get("model")
     names = [alias for model in context.catalogue.models for alias in (model.name, *model.aliases)]
     if name:

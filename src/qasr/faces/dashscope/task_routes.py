@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from qasr.domain.access import Scope
 from qasr.domain.errors import NotFound, WrongState
 from qasr.domain.task import Subtask
 from qasr.faces.dashscope import results, submission, task_wire, tasks
@@ -33,7 +34,7 @@ def routes(context: Context) -> list[BaseRoute]:
 
 
 async def _submit(context: Context, request: Request) -> Response:
-    caller = context.keys.bearer(request)
+    caller = await context.keys.bearer(request)
     submission.check_header(request.headers.get("x-dashscope-async"))
     async with context.bodies.read(request) as body:
         call = decode(body, task_wire.TaskRequest)
@@ -50,11 +51,12 @@ async def _submit(context: Context, request: Request) -> Response:
         "X-Qasr-Unused": "context" if unused else None,
     }
     headers = {name: value for name, value in found.items() if value}
-    return json_answer(tasks.submitted(await service.submit(order), request_id(request)), headers)
+    visit = context.gate.visit(caller, call.model, Scope.DASHSCOPE)
+    return json_answer(tasks.submitted(await visit.submit(order), request_id(request)), headers)
 
 
 async def _query(context: Context, request: Request) -> Response:
-    caller = context.keys.bearer(request)
+    caller = await context.keys.bearer(request)
     task_id = request.path_params["id"]
     task = await context.service().query(task_id, caller.owner)
     if task is None:
@@ -68,14 +70,14 @@ async def _query(context: Context, request: Request) -> Response:
 
 
 async def _list(context: Context, request: Request) -> Response:
-    caller = context.keys.bearer(request)
+    caller = await context.keys.bearer(request)
     wanted, number, size = tasks.parse_list(request.query_params, caller.owner, now_ms())
     total, found = await context.service().list_tasks(wanted, offset=(number - 1) * size, limit=size)
     return json_answer(tasks.page(total, found, number, size, request_id(request)))
 
 
 async def _cancel(context: Context, request: Request) -> Response:
-    caller = context.keys.bearer(request)
+    caller = await context.keys.bearer(request)
     if not await context.service().cancel(request.path_params["id"], caller.owner):
         raise WrongState("Failed to cancel the task, please confirm if the task is in PENDING status.")
     return json_answer(task_wire.CancelAnswer(request_id(request)))

@@ -28,7 +28,7 @@ def routes(context: Context) -> list[BaseRoute]:
 
 
 async def _customize(context: Context, request: Request) -> Response:
-    caller = context.keys.bearer(request)
+    caller = await context.keys.bearer(request)
     async with context.bodies.read(request) as body:
         call = decode(body, wire.CustomizationRequest)
     vocabularies.check_model(call.model)
@@ -71,7 +71,7 @@ def _named(given: wire.CustomizationInput) -> str:
 
 
 async def _compile(context: Context, request: Request) -> Response:
-    caller = context.keys.bearer(request)
+    caller = await context.keys.bearer(request)
     async with context.bodies.read(request) as body:
         call = decode(body, wire.FineTuneRequest)
     model = vocabularies.phrase_model(call.model, context.catalogue)
@@ -85,13 +85,13 @@ async def _compile(context: Context, request: Request) -> Response:
 
 
 async def _query(context: Context, request: Request) -> Response:
-    caller = context.keys.bearer(request)
+    caller = await context.keys.bearer(request)
     found = await context.service().vocabularies.get(caller.owner, request.path_params["id"], Kind.PHRASES)
     return json_answer(wire.PhraseAnswer(vocabularies.phrase_list(found), request_id(request)))
 
 
 async def _list(context: Context, request: Request) -> Response:
-    caller = context.keys.bearer(request)
+    caller = await context.keys.bearer(request)
     number = tasks.positive(request.query_params, "page_no", 1)
     size = min(tasks.positive(request.query_params, "page_size", vocabularies.PAGE), tasks.LARGEST_PAGE)
     total, found = await context.service().vocabularies.find(
@@ -102,6 +102,6 @@ async def _list(context: Context, request: Request) -> Response:
 
 
 async def _delete(context: Context, request: Request) -> Response:
-    caller = context.keys.bearer(request)
+    caller = await context.keys.bearer(request)
     await context.service().vocabularies.delete(caller.owner, request.path_params["id"], Kind.PHRASES)
     return json_answer(wire.PhraseAnswer(wire.Deleted(vocabularies.SUCCEEDED), request_id(request)))

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qasr.catalogue import Catalogue
-from qasr.faces.http import Bodies, Keys
+from qasr.faces.gate import Gate
+from qasr.faces.http import Bodies
+from qasr.faces.keys import Keys
 from qasr.faces.sockets import LiveContext
 from qasr.service import Service
 
@@ -17,6 +19,7 @@ class Context:
     service: Callable[[], Service]
     catalogue: Catalogue
     keys: Keys
+    gate: Gate
     bodies: Bodies
     answer_s: float
     spool: Path

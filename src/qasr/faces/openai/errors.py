@@ -7,6 +7,7 @@ import msgspec
 
 from qasr.domain.errors import (
     AccessDenied,
+    BurstLimited,
     CapacityError,
     DeadlineExceeded,
     EngineError,
@@ -17,6 +18,7 @@ from qasr.domain.errors import (
     ModelNotServed,
     NotFound,
     QasrError,
+    QuotaExceeded,
     RequestError,
     TooLarge,
     Unauthorized,
@@ -36,6 +38,8 @@ SHAPES: Final[Mapping[type[QasrError], tuple[int, str, str]]] = {  # status, cod
     MediaError: (400, "invalid_parameter_error", "invalid_request_error"),
     FetchRefused: (400, "InvalidURL", "invalid_request_error"),
     CapacityError: (429, "limit_requests", "rate_limit_error"),
+    BurstLimited: (429, "limit_burst_rate", "rate_limit_error"),
+    QuotaExceeded: (429, "insufficient_quota", "insufficient_quota"),
     EngineError: (500, "internal_error", "internal_error"),
     EngineUnavailable: (503, "internal_error", "internal_error"),
     DeadlineExceeded: (500, "request_timeout", "internal_error"),

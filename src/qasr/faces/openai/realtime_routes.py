@@ -7,8 +7,9 @@ from typing import Final
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from qasr.domain.access import Caller, Scope
 from qasr.domain.errors import QasrError, UnknownModel
-from qasr.faces.http import Caller, Keys
+from qasr.faces.keys import Keys
 from qasr.faces.openai.context import Context
 from qasr.faces.openai.errors import to_wire
 from qasr.faces.openai.realtime import DEFAULT_MODEL, Transcribing
@@ -29,7 +30,7 @@ async def _realtime(context: Context, websocket: WebSocket) -> None:
     offered: list[str] = websocket.scope["subprotocols"]
     name = websocket.query_params.get("model")
     try:
-        caller = _caller(websocket, offered, context.keys)
+        caller = await _caller(websocket, offered, context.keys)
         engine = await context.service().capabilities(name or DEFAULT_MODEL)
     except QasrError as error:
         await refuse(websocket, error, to_wire)
@@ -45,13 +46,12 @@ async def _realtime(context: Context, websocket: WebSocket) -> None:
     await live.sockets.converse(
         websocket,
         dialogue,
-        live.ears(),
-        owner=caller.owner,
+        live.ears(caller, Scope.OPENAI),
         to_wire=to_wire,
         subprotocol="realtime" if "realtime" in offered else None,
     )
 
 
-def _caller(websocket: WebSocket, offered: Sequence[str], keys: Keys) -> Caller:
+async def _caller(websocket: WebSocket, offered: Sequence[str], keys: Keys) -> Caller:
     key = next((each.removeprefix(_KEY) for each in offered if each.startswith(_KEY)), None)
-    return keys.bearer(websocket) if key is None else keys.caller(key)
+    return await (keys.bearer(websocket) if key is None else keys.caller(key))

@@ -9,10 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from qasr.domain.access import Scope
 from qasr.domain.audio import FileSource
 from qasr.domain.errors import InvalidParameter, UnsupportedOption
 from qasr.domain.transcript import Sentence, join, separator
 from qasr.faces.forms import file_form
+from qasr.faces.gate import Visit
 from qasr.faces.http import (
     Emit,
     EventStream,
@@ -26,7 +28,7 @@ from qasr.faces.http import (
 from qasr.faces.openai import chat, realtime_routes, transcriptions, wire
 from qasr.faces.openai.context import Context
 from qasr.faces.openai.errors import to_audio_wire, to_wire
-from qasr.service import Order, Service
+from qasr.service import Order
 
 ROOTS = ("/compatible-mode/v1", "/v1")
 
@@ -51,23 +53,24 @@ def routes(context: Context) -> list[BaseRoute]:
 
 
 async def _chat(context: Context, request: Request) -> Response:
-    caller = context.keys.bearer(request)
+    caller = await context.keys.bearer(request)
     async with AsyncExitStack() as held:
         call = decode(await held.enter_async_context(context.bodies.read(request)), wire.ChatRequest)
         order = chat.parse(call, context.catalogue.resolve(call.model), caller.owner, context.answer_s)
+        visit = context.gate.visit(caller, call.model, Scope.OPENAI)
         if call.stream:
-            return _chat_stream(context.service(), order, call, request_id(request), held.pop_all())
-        transcript = await while_connected(request, partial(context.service().transcribe, order))
+            return _chat_stream(visit, order, call, request_id(request), held.pop_all())
+        transcript = await while_connected(request, partial(visit.transcribe, order))
     return json_answer(chat.answer(call.model, transcript), told(transcript))
 
 
 def _chat_stream(
-    service: Service, order: Order, call: wire.ChatRequest, identity: str, held: AsyncExitStack
+    visit: Visit, order: Order, call: wire.ChatRequest, identity: str, held: AsyncExitStack
 ) -> EventStream:
     async def produce(emit: Emit, headers: MutableHeaders) -> None:
         include_usage = call.stream_options is not None and bool(call.stream_options.include_usage)
         chunks = chat.Chunks(call.model, include_usage=include_usage)
-        async with service.listen(order) as listening:
+        async with visit.listen(order) as listening:
             headers.update(told(listening))
             await emit(chunks.begin())
             async for sentence in listening.sentences():
@@ -79,7 +82,7 @@ def _chat_stream(
 
 
 async def _transcriptions(context: Context, request: Request) -> Response:
-    caller = context.keys.bearer(request)
+    caller = await context.keys.bearer(request)
     most = max(model.limits.max_bytes for model in context.catalogue.models if model.kind == "openai-audio")
     async with AsyncExitStack() as held:
         form = await held.enter_async_context(file_form(request, "file", context.spool, max_bytes=most))
@@ -91,19 +94,20 @@ async def _transcriptions(context: Context, request: Request) -> Response:
         order, wanted = transcriptions.parse(
             form.fields, FileSource(path=form.path), context.catalogue.resolve(name), caller.owner, context.answer_s
         )
+        visit = context.gate.visit(caller, name, Scope.OPENAI)
         if wanted.stream:
-            return _transcription_stream(context.service(), order, wanted, request_id(request), held.pop_all())
-        transcript = await while_connected(request, partial(context.service().transcribe, order))
+            return _transcription_stream(visit, order, wanted, request_id(request), held.pop_all())
+        transcript = await while_connected(request, partial(visit.transcribe, order))
     body, content_type = transcriptions.render(transcript, wanted)
     return Response(body, headers={"Content-Type": content_type} | told(transcript))
 
 
 def _transcription_stream(
-    service: Service, order: Order, wanted: transcriptions.Wanted, identity: str, held: AsyncExitStack
+    visit: Visit, order: Order, wanted: transcriptions.Wanted, identity: str, held: AsyncExitStack
 ) -> EventStream:
     async def produce(emit: Emit, headers: MutableHeaders) -> None:
         heard: list[Sentence] = []
-        async with service.listen(order) as listening:
+        async with visit.listen(order) as listening:
             headers.update(told(listening))
             async for sentence in listening.sentences():
                 piece = (separator(sentence.language) if heard else "") + sentence.text
@@ -118,12 +122,12 @@ def _transcription_stream(
 
 
 async def _translations(context: Context, request: Request) -> Response:
-    context.keys.bearer(request)
+    await context.keys.bearer(request)
     raise UnsupportedOption("This server transcribes and does not translate; use audio/transcriptions.")
 
 
 async def _models(context: Context, request: Request) -> Response:
-    context.keys.bearer(request)
+    await context.keys.bearer(request)
     entries = [
         wire.ModelEntry(id=name, created=model.created)
         for model in context.catalogue.models
@@ -133,6 +137,6 @@ async def _models(context: Context, request: Request) -> Response:
 
 
 async def _model(context: Context, request: Request) -> Response:
-    context.keys.bearer(request)
+    await context.keys.bearer(request)
     name = request.path_params["name"]
     return json_answer(wire.ModelEntry(id=name, created=context.catalogue.resolve(name).created))
