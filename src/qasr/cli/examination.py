@@ -196,7 +196,7 @@ def _shown(path: str, value: object) -> str:
     if path == "auth.keys":
         assert isinstance(value, tuple)
         return ", ".join(MASK for _ in value)
-    if path.endswith((".secret", ".api_key")) and value:
+    if path.endswith((".secret", ".api_key", ".token")) and value:
         return MASK
     if path.endswith("url") and isinstance(value, str):
         return _without_secrets(value)
