@@ -96,8 +96,8 @@ FAMILIES: Final = (
     Family("qasr_recording_audio_seconds_total", "counter", ("engine",), "Audio of these recordings."),
     Family("qasr_stage_seconds", "histogram", ("stage", "outcome"),
            "How long a stage took: `load` (an engine), `fetch`, `decode`, `segment`, `recognize`, `tag`, `align`, and "
-           "of tasks `cut`, `hear`, `merge`. Outcomes: `done`, `failed`, `left` (cancelled). Stages overlap: `decode` and "
-           "`segment` of long recordings last as long as their slowest reader.", SLOW_S),
+           "of tasks `cut`, `hear`, `merge`. Outcomes: `done`, `failed`, `left` (cancelled). Stages overlap: `decode` "
+           "and `segment` of long recordings last as long as their slowest reader.", SLOW_S),
     Family("qasr_guards_total", "counter", ("engine", "guard"),
            "How often a guard stepped in for an engine: `loop`, `noise`, `echo`, `split`; partials not counted."),
     Family("qasr_live_sessions", "gauge", (), "Live sessions; bounded by `live.most_sessions`."),

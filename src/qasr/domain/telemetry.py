@@ -199,8 +199,10 @@ class _NoTracer:
         return _NONE
 
 
+NOBODY: Final[Tracer] = _NoTracer()
+
 _listeners: Final[list[Listener]] = []
-_tracers: Final[list[Tracer]] = [_NoTracer()]
+_tracers: Final[list[Tracer]] = [NOBODY]
 """The last one keeps the spans."""
 
 

@@ -127,6 +127,11 @@ def request_id(request: HTTPConnection) -> str:
     return found
 
 
+def route(scope: Scope) -> str:
+    """The template that matched, such as ``/api/v1/tasks/{id}``: what strangers wrote in its place is not for logs."""
+    return str(getattr(scope.get("route"), "path", "unknown"))
+
+
 class RequestIds:
     """Middleware: gives each request an id, in its logs and on its answer."""
 
@@ -242,10 +247,10 @@ def endpoint(to_wire: ToWire) -> Callable[[Endpoint], Endpoint]:
             except ClientDisconnect:
                 return Response(status_code=499)
             except QasrError as error:
-                log.info("refused", path=request.url.path, error=type(error).__name__)
+                log.info("refused", route=route(request.scope), error=type(error).__name__)
                 return error_answer(error, to_wire, identity)
             except Exception:  # no failure reaches a client as a nameless 500
-                log.exception("handler_raised", path=request.url.path)
+                log.exception("handler_raised", route=route(request.scope))
                 return error_answer(EngineFailed("Internal server error."), to_wire, identity)
 
         return answer

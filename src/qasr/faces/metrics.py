@@ -24,6 +24,7 @@ from qasr import __version__
 from qasr.domain import telemetry
 from qasr.domain.task import ENDED, TaskState
 from qasr.domain.telemetry import Answered
+from qasr.faces.http import route
 from qasr.faces.sockets import Sockets
 from qasr.metrics import MEDIA_TYPE, Gauge, Metrics
 from qasr.service import Service
@@ -35,10 +36,11 @@ Access: TypeAlias = Literal["local", "token", "anyone"]
 FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 """Headers of requests that came through a proxy."""
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-UNKNOWN: Final = "unknown"
-"""The route of what no route matches."""
-NOBODY: Final = 499
-"""Status of what nobody waited for any more."""
+OPENED: Final = 101
+NOBODY_WAITED: Final = 499
+"""Status of what was not answered, since its client had left."""
+QUIET: Final = frozenset({"/livez", "/readyz", "/metrics"})
+"""Paths that are asked for again and again, by machines; no traces begin there."""
 REFUSED: Final = (
     "These numbers are for this machine, or for who sends the token of metrics.token; docs/observability.md\n"
 )
@@ -129,41 +131,48 @@ class Watched:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status = message["status"]
             elif message["type"] == "websocket.accept":
-                status = 101
+                status = OPENED
                 _tell(scope, status, None)
             elif message["type"] == "websocket.close" and status is None:
                 status = 403  # as uvicorn answers an upgrade that is closed before it was accepted
             await send(message)
 
-        with telemetry.tracer().request(Headers(scope=scope)) as span:
+        keeper = telemetry.NOBODY if scope["path"] in QUIET else telemetry.tracer()
+        with keeper.request(Headers(scope=scope)) as span:
             try:
                 await self.app(scope, receive, send_and_note)
             except Exception:
                 status = status or 500
                 raise
             finally:
-                found = status or NOBODY
-                if found != 101:
-                    _tell(scope, found, time.monotonic() - began_s)
-                method, route = _method(scope), _route(scope)
-                span.rename(f"{method} {route}")
-                span.note({"http.request.method": method, "http.route": route, "http.response.status_code": found})
-                span.note({"qasr.request_id": scope["state"]["request_id"]})
-                if found >= 500:
-                    span.fail()
+                status = status or NOBODY_WAITED
+                if status != OPENED:
+                    _tell(scope, status, time.monotonic() - began_s)
+                _note(scope, status, span)
 
 
 def _tell(scope: Scope, status: int, wall_s: float | None) -> None:
-    method, route = _method(scope), _route(scope)
-    telemetry.tell(Answered(method=method, route=route, status=status, wall_s=wall_s))
-    log.debug("answered", method=method, route=route, status=status, wall_s=wall_s and round(wall_s, 3))
+    method, matched = _method(scope), route(scope)
+    telemetry.tell(Answered(method=method, route=matched, status=status, wall_s=wall_s))
+    log.debug("answered", method=method, route=matched, status=status, wall_s=wall_s and round(wall_s, 3))
+
+
+def _note(scope: Scope, status: int, span: telemetry.Span) -> None:
+    """What is known at the end, by OpenTelemetry's names."""
+    method, matched = _method(scope), route(scope)
+    span.rename(f"{method} {matched}")
+    span.note(
+        {
+            "http.request.method": method,
+            "http.route": matched,
+            "http.response.status_code": status,
+            "qasr.request_id": scope["state"]["request_id"],
+        }
+    )
+    if status >= 500:
+        span.fail()
 
 
 def _method(scope: Scope) -> str:
-    method = scope.get("method", "GET")  # a WebSocket's upgrade
+    method = scope.get("method", "GET")  # a WebSocket's upgrade has none
     return method if method in METHODS else "other"
-
-
-def _route(scope: Scope) -> str:
-    """The template; what strangers wrote in its place would be a series each."""
-    return str(getattr(scope.get("route"), "path", UNKNOWN))
