@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.pipeline.sessions import FOUND, Led, act, engines, live_session, loud, quiet, settle, sound, talk
+from tests.pipeline.sessions import FOUND, Led, act, engines, loud, quiet, settle, sound, talk
 from tests.pipeline.test_guards import Told, segment_of
 from tests.pipeline.test_guards import hear as hear_guarded
 from tests.workers.test_pool import ask
@@ -19,7 +19,7 @@ from qasr.domain.transcript import Hypothesis
 from qasr.engines.base import Request
 from qasr.engines.slots import EngineSlots, Lane
 from qasr.jobs.desk import Desk
-from qasr.pipeline.live import LiveLimits
+from qasr.pipeline.live import LiveLimits, live_session
 from qasr.storage.database import Database
 from qasr.storage.tasks import Tasks
 from qasr.workers import WorkerDied, WorkerPool
