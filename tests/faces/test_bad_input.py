@@ -376,6 +376,7 @@ WRONG: Final[tuple[tuple[Dialect, tuple[str | int, ...], object], ...]] = (
     (CHAT_DIALECT, ("asr_options",), {"language": ["en"]}),
     (CHAT_DIALECT, ("stream",), "perhaps"),
     (CHAT_DIALECT, ("stream_options",), {"include_usage": True}),
+    (CHAT_DIALECT, ("modalities",), ["text", "audio"]),
     (QWEN, ("input",), None),
     (QWEN, ("input",), "text"),
     (QWEN, ("input", "messages"), {}),

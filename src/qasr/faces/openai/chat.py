@@ -34,6 +34,8 @@ def parse(request: wire.ChatRequest, model: Model, owner: str, deadline_s: float
         raise InvalidParameter(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.", parameter="stream_options"
         )
+    if request.modalities and request.modalities != ["text"]:
+        raise InvalidParameter("Only the modality 'text' is made here.", parameter="modalities")
     if len(request.messages) > MOST_MESSAGES:
         raise InvalidParameter(f"More than {MOST_MESSAGES} messages.", parameter="messages")
     source, raw = _audio(request.messages, model)

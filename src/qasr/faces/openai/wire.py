@@ -51,6 +51,8 @@ class ChatRequest(Struct, frozen=True):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     asr_options: AsrOptions | None = None
+    modalities: list[str] | None = None
+    """Of the answer: only ``["text"]`` is made here."""
 
 
 # ---- chat completions, answer
