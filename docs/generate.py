@@ -33,6 +33,7 @@ from qasr.faces.dashscope import errors as dashscope
 from qasr.faces.dashscope import inference_dialogue, tasks, uploads
 from qasr.faces.onemin import errors as onemin
 from qasr.faces.openai import errors as openai
+from qasr.metrics import FAMILIES
 
 DOCS: Final = Path(__file__).parent
 ROOT: Final = DOCS.parent
@@ -380,6 +381,15 @@ def checkpoint_table() -> str:
     return table(rows)
 
 
+def metrics() -> str:
+    """What ``/metrics`` tells."""
+    rows = [["metric", "kind", "labels", "what it is"]]
+    for family in FAMILIES:
+        labels = ", ".join(f"`{label}`" for label in family.labels) or "—"
+        rows.append([f"`{family.name}`", family.kind, labels, family.meaning])
+    return table(rows)
+
+
 BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "settings": settings,
     "errors-openai": errors_openai,
@@ -392,6 +402,7 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "compat": compat,
     "models": models,
     "checkpoints": checkpoint_table,
+    "metrics": metrics,
 }
 
 

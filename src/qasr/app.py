@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from datetime import timedelta
 from functools import partial
+from importlib.metadata import distributions
 from typing import Final
 
 import anyio
@@ -15,6 +16,7 @@ from starlette.routing import BaseRoute
 
 from qasr import catalogue, config
 from qasr.config import Settings
+from qasr.domain import telemetry
 from qasr.domain.access import LIMITS, Allowance, Caller, Limits, Scope
 from qasr.domain.errors import InvalidParameter
 from qasr.domain.live import LiveOptions, LiveSession
@@ -25,6 +27,8 @@ from qasr.faces import admin, dashscope, health, onemin, openai, openapi
 from qasr.faces.gate import Gate
 from qasr.faces.http import Bodies, ReadToTheEnd, RequestIds, SafeHeaders, TrailingSlashes, sleep_until_cancelled
 from qasr.faces.keys import Keys
+from qasr.faces.metrics import Readers, Watched
+from qasr.faces.metrics import routes as metrics_routes
 from qasr.faces.names import OwnNames
 from qasr.faces.sockets import Ears, LiveContext, Sockets
 from qasr.faces.sockets import Limits as SocketLimits
@@ -35,6 +39,7 @@ from qasr.jobs.port import Work
 from qasr.jobs.reaper import BEAT_S, MEND_S, Keeper
 from qasr.jobs.webhook import Courier, derived_secret
 from qasr.jobs.workflow import Perform
+from qasr.metrics import Metrics
 from qasr.pipeline.decode import Decoder
 from qasr.pipeline.fetch import Fetcher, FetchPolicy
 from qasr.pipeline.filed import Filed
@@ -66,12 +71,18 @@ LAST_WORDS_S: Final = 5.0
 AGAIN_S: Final = 5.0
 """Before doing tasks is tried again, when their database was away."""
 
+LOOP_S: Final = 1.0
+"""Between two looks at how late the event loop is."""
+COUNT_S: Final = 5.0
+"""Between two counts of the tasks."""
+OTLP: Final = "opentelemetry-exporter-otlp-proto-http"
+
 log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
 async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator[Service]:
-    """The service, for as long as the block lasts. Engines load beside it; ``service.problem`` tells how far.
+    """The service, for as long as the block lasts. Engines load beside it; ``service.problems`` tells how far.
 
     Args:
         settings: all of them.
@@ -219,6 +230,7 @@ async def _tasks(
     async with background() as group:
         group.start_soon(work)
         group.start_soon(call)
+        group.start_soon(sleep_until_cancelled, COUNT_S, desk.look)
         yield desk
 
 
@@ -269,15 +281,17 @@ def build(settings: Settings) -> Starlette:
     check_exposure(settings)
     Selection.of(settings).check()
     check_limits(settings)
+    check_observers(settings)
     keys = Keys(settings.auth.keys, lambda: holder[0].books.keys, is_open=is_loopback(settings.server.host))
     bodies = Bodies(largest=settings.server.max_body_bytes, together=settings.server.max_bodies_bytes)
     names = catalogue.built_in()
     sockets = Sockets(SocketLimits(stalled_s=settings.live.stalled_s))
+    metrics = Metrics()
     holder: list[Service] = []
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with running(settings, serving=True) as service:
+        async with observed(settings, metrics), running(settings, serving=True) as service:
             holder[:] = [service]  # kept after the end: who still asks is told that nothing can be served
             yield
 
@@ -346,12 +360,16 @@ def build(settings: Settings) -> Starlette:
         *admin.routes(admin.Context(service=service, catalogue=names, keys=keys.within(Scope.ADMIN), bodies=bodies)),
         *openapi.routes(),
     ]
+    if settings.metrics.access != "off":
+        readers = Readers(access=settings.metrics.access, token=settings.metrics.token)
+        routes += metrics_routes(service, metrics, readers, sockets, settings.data_dir)
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers())
     app.state.wind_down = lambda: service().wind_down()
     app.state.close_sockets = sockets.close
     app.router.redirect_slashes = False  # TrailingSlashes sees to them
     most_read = max(settings.server.max_body_bytes, 2 * settings.onemin.max_asset_bytes)
     app.add_middleware(ReadToTheEnd, most_bytes=most_read)
+    app.add_middleware(Watched)
     app.add_middleware(TrailingSlashes)
     if not settings.auth.keys and not has_keys(settings):
         app.add_middleware(OwnNames, external_url=settings.server.external_url)
@@ -380,6 +398,41 @@ def check_limits(settings: Settings) -> None:
         raise InvalidParameter(
             f"limits.models: {unknown[0]!r} is no name of the catalogue (docs/compat.md#model-names)"
         )
+
+
+@asynccontextmanager
+async def observed(settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
+    """What is told within the block is counted, and traced if that is set."""
+
+    async def look_at_loop() -> None:
+        while True:
+            asked_s = anyio.current_time()
+            await anyio.sleep(LOOP_S)
+            metrics.loop_lagged(anyio.current_time() - asked_s - LOOP_S)
+
+    async with AsyncExitStack() as stack:
+        if settings.metrics.access != "off":
+            stack.enter_context(telemetry.listening(metrics.take))
+            group = await stack.enter_async_context(background())
+            group.start_soon(look_at_loop)
+        if settings.tracing.url is not None:
+            from qasr.tracing import tracing  # noqa: PLC0415 - needs an extra
+
+            sender = tracing(settings.tracing.url, service=settings.tracing.service, ratio=settings.tracing.ratio)
+            stack.enter_context(telemetry.traced_by(await stack.enter_async_context(sender)))
+        yield
+
+
+def check_observers(settings: Settings) -> None:
+    """Refuse metrics that nobody may read, and traces that cannot be made.
+
+    Raises:
+        InvalidParameter: with what to do.
+    """
+    if settings.metrics.access == "token" and settings.metrics.token is None:
+        raise InvalidParameter("metrics.access is 'token', and metrics.token is not set: nobody could read the metrics")
+    if settings.tracing.url is not None and not list(distributions(name=OTLP)):
+        raise InvalidParameter("tracing.url is set, and OpenTelemetry is not installed: pip install 'qasr[otel]'")
 
 
 def check_exposure(settings: Settings) -> None:
@@ -416,4 +469,4 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-__all__ = ["build", "check_exposure", "is_loopback", "running"]
+__all__ = ["build", "check_exposure", "check_observers", "is_loopback", "running"]

@@ -384,6 +384,27 @@ class Webhook(_Section):
     """Signs calls. None: one that is derived from the server's own, see docs/webhooks.md."""
 
 
+class Metrics(_Section):
+    """Numbers for Prometheus at ``/metrics``, see docs/observability.md."""
+
+    access: Literal["local", "token", "anyone", "off"] = "local"
+    """Who may read them: ``local``: this machine, and who sends the token; ``token``: only who sends it; ``anyone``;
+    ``off``: there are none."""
+    token: str | None = Field(default=None, min_length=16)
+    """What readers send as ``Authorization: Bearer``; no API key."""
+
+
+class Tracing(_Section):
+    """Spans for OpenTelemetry, see docs/observability.md; needs ``qasr[otel]``."""
+
+    url: str | None = Field(default=None, pattern="^https?://[^/]")
+    """Of the collector, with its path: ``http://collector:4318/v1/traces``. None: no spans are made."""
+    service: str = "qasr"
+    """Our name in the traces."""
+    ratio: float = Field(default=1.0, ge=0, le=1)
+    """Of the traces that begin here, how many are kept; in a client's trace, the client has decided."""
+
+
 class Logging(_Section):
     """What is told on standard error."""
 
@@ -427,6 +448,8 @@ class Settings(BaseSettings):
     database: Database = Database()
     jobs: Jobs = Jobs()
     webhook: Webhook = Webhook()
+    metrics: Metrics = Metrics()
+    tracing: Tracing = Tracing()
     log: Logging = Logging()
 
     @property

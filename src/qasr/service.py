@@ -20,6 +20,7 @@ import structlog
 
 from qasr.catalogue import checkpoints
 from qasr.catalogue.checkpoints import Checkpoint
+from qasr.domain import telemetry
 from qasr.domain.audio import BytesSource, FileSource, LiveFormat, MediaLimits, RawFormat, Source, UrlSource
 from qasr.domain.errors import (
     DeadlineExceeded,
@@ -36,7 +37,8 @@ from qasr.domain.errors import (
 )
 from qasr.domain.live import LiveOptions, LiveSession
 from qasr.domain.options import Hints, Hotword, RecognitionOptions
-from qasr.domain.task import Task, TaskId, TaskOrder
+from qasr.domain.task import Task, TaskId, TaskOrder, TaskState
+from qasr.domain.telemetry import RecordingHeard
 from qasr.domain.transcript import Sentence, Transcript
 from qasr.engines.base import Capabilities
 from qasr.engines.registry import LoadedEngines
@@ -53,7 +55,7 @@ from qasr.pipeline.seats import Seats
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.storage.books import Books
 from qasr.storage.outages import cause, outage
-from qasr.storage.tasks import TaskFilter
+from qasr.storage.tasks import TaskCount, TaskFilter
 from qasr.storage.transcripts import Transcripts
 from qasr.storage.uploads import SCHEME, Uploads
 from qasr.storage.vocabularies import Vocabularies
@@ -166,11 +168,33 @@ class Service:
         self._seats = Seats(SEATS, most_of_one=SEATS_OF_ONE)
         self._live, self._n_live = live, 0
         self._books = books
+        self._is_stopping = False
 
     @property
-    def problem(self) -> str | None:
-        """Why requests cannot be served now; None if they can."""
-        return self._engines.problem or (None if self._decoder.is_ready else "the media decoders are starting")
+    def problems(self) -> list[str]:
+        """Why requests cannot be served now; none if they can."""
+        found = (
+            "the server is stopping" if self._is_stopping else None,
+            self._engines.problem,
+            None if self._decoder.is_ready else "the media decoders are starting",
+        )
+        return [problem for problem in found if problem is not None]
+
+    @property
+    def troubles(self) -> list[str]:
+        """What does not work as it should, although requests can be served."""
+        trouble = None if self._desk is None else self._desk.trouble
+        return [] if trouble is None else [trouble]
+
+    @property
+    def n_live(self) -> int:
+        """Live sessions now."""
+        return self._n_live
+
+    @property
+    def task_counts(self) -> Mapping[TaskState, TaskCount] | None:
+        """Tasks by state, as of some seconds ago; None where that is not known."""
+        return None if self._desk is None else self._desk.counts
 
     @property
     def vocabularies(self) -> Vocabularies:
@@ -243,12 +267,14 @@ class Service:
             with anyio.fail_after(order.deadline_s):
                 async with self._engines.lease(order.model) as engines, self._listening(order, engines) as listening:
                     yield listening
+                    audio_s, wall_s = listening.duration_ms / 1000, time.monotonic() - started
+                    telemetry.tell(RecordingHeard(engine=engines.name, audio_s=audio_s, wall_s=wall_s))
                     log.info(
                         "recognized",
                         engine=engines.name,
                         checkpoint=engines.checkpoint,
-                        audio_s=listening.duration_ms / 1000,
-                        wall_s=round(time.monotonic() - started, 3),
+                        audio_s=audio_s,
+                        wall_s=round(wall_s, 3),
                         damaged_packets=listening.damaged_packets,
                     )
         except TimeoutError as error:
@@ -364,6 +390,7 @@ class Service:
 
     async def wind_down(self) -> None:
         """The process is to end: no task is begun any more, and groups under way get some time to be finished."""
+        self._is_stopping = True
         if self._desk is not None:
             await self._desk.wind_down()
 
@@ -466,10 +493,14 @@ class Service:
                     yield path
             case UrlSource(url=url) if url.startswith(SCHEME):
                 with self._spooled() as path:
-                    await self.uploads.fetch(url, order.owner, path, max_bytes=order.limits.max_bytes)
+                    with telemetry.stage("fetch", source="upload"):
+                        await self.uploads.fetch(url, order.owner, path, max_bytes=order.limits.max_bytes)
                     yield path
             case UrlSource(url=url):
-                async with self._fetcher.fetch(url, self._spool, max_bytes=order.limits.max_bytes) as path:
+                async with AsyncExitStack() as held:
+                    fetching = self._fetcher.fetch(url, self._spool, max_bytes=order.limits.max_bytes)
+                    with telemetry.stage("fetch", source="address"):
+                        path = await held.enter_async_context(fetching)
                     yield path
             case unreachable:
                 assert_never(unreachable)

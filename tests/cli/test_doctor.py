@@ -47,7 +47,7 @@ def test_missing_engine_is_found(qasr: Qasr) -> None:
 
 
 def test_settings_are_told_with_their_origin_and_without_secrets(qasr: Qasr, tmp_path: Path) -> None:
-    """Each value says where it came from; keys and passwords are masked."""
+    """Each value says where it came from; keys and passwords are masked, also where they do not work."""
     config = tmp_path / "qasr.toml"
     config.write_text("[uploads]\nkeep_hours = 1\n")
 
@@ -60,7 +60,8 @@ def test_settings_are_told_with_their_origin_and_without_secrets(qasr: Qasr, tmp
         tmp_path / "data",
         QASR_ENGINES__DEFAULT="scripted",
         QASR_AUTH__KEYS="sk-one,sk-two",
-        QASR_STORE__URL="s3://user:hidden@bucket/path?secret=hidden",
+        QASR_STORE__URL=f"file://{tmp_path}?secret=hidden",
+        QASR_DATABASE__URL="postgresql://user:hidden@127.0.0.1:9/qasr",
         QASR_UPSTREAM__API_KEY="sk-hidden",
         QASR_AUHT__KEYS="sk-three",
     )
@@ -72,11 +73,13 @@ def test_settings_are_told_with_their_origin_and_without_secrets(qasr: Qasr, tmp
     assert ("127.0.0.1", "default") == settings["server.host"]
     assert (str(tmp_path / "data"), "flag") == settings["data_dir"]
     assert ("****, ****", "environment") == settings["auth.keys"]
-    assert ("s3://****@bucket/path?****", "environment") == settings["store.url"]
+    assert (f"file://{tmp_path}?****", "environment") == settings["store.url"]
+    assert ("postgresql://****@127.0.0.1:9/qasr", "environment") == settings["database.url"]
     assert ("****", "environment") == settings["upstream.api_key"]
     assert {"QASR_AUHT__KEYS": "QASR_AUTH__KEYS"} == report["unknown_variables"]
     assert not any(secret in ran.out + ran.err for secret in ("sk-one", "sk-two", "hidden", "sk-three"))
-    assert report["ok"]
+    assert ["database"] == [finding["name"] for finding in report["findings"] if not finding["ok"]]
+    assert not report["ok"]
 
 
 def test_running_server_is_left_alone(serve: Serve, qasr: Qasr, tmp_path: Path) -> None:

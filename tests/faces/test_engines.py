@@ -80,7 +80,7 @@ def test_a_tagger_that_does_not_load_is_told(tmp_path_factory: pytest.TempPathFa
     directory = tmp_path_factory.mktemp("untagged")
     settings = {"ENGINES__DEFAULT": "scripted", "TAGGER__FOLDER": str(directory)}
     with serving(directory, settings, ready=False) as server:
-        while (answer := server.get("/readyz").json())["reasons"] == ["the speech engine is loading"]:
+        while (answer := server.get("/readyz").json())["reasons"][0] == "the speech engine is loading":
             time.sleep(0.05)
 
     assert "QASR_TAGGER__FOLDER" in answer["reasons"][0]

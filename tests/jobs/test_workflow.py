@@ -177,7 +177,7 @@ async def test_a_step_that_does_not_end_is_given_up(tasks: Tasks) -> None:
         begun += 1
         await anyio.sleep_forever()
 
-    _, failure = await Perform(tasks, Recordings({}), sleep=no_sleep)._tried(hang, limit_s=0.01)
+    _, failure = await Perform(tasks, Recordings({}), sleep=no_sleep)._tried("hear", hang, limit_s=0.01)
 
     assert 3 == begun
     assert failure is not None

@@ -2,9 +2,7 @@
 
 import importlib.metadata
 import io
-import os
 import platform
-import shutil
 import tempfile
 import time
 import wave
@@ -21,6 +19,8 @@ from qasr import config
 from qasr.app import check_exposure, has_keys, running
 from qasr.catalogue import checkpoints
 from qasr.cli import configuration
+from qasr.cli.finding import Finding
+from qasr.cli.surroundings import surroundings
 from qasr.config import Settings
 from qasr.domain.audio import SAMPLE_RATE, BytesSource, MediaLimits
 from qasr.domain.errors import QasrError
@@ -29,7 +29,6 @@ from qasr.engines.registry import installed
 from qasr.pipeline.segment import SegmentPolicy
 from qasr.selection import Selection
 from qasr.service import Order
-from qasr.storage.lock import holder
 
 PACKAGES: Final = (
     "av", "onnxruntime", "moonshine-voice", "faster-whisper", "pocketsphinx", "starlette", "uvicorn", "httptools",
@@ -37,21 +36,11 @@ PACKAGES: Final = (
 )  # fmt: skip
 SILENCE_MS: Final = 1000
 PATIENCE_S: Final = 120.0
-SCARCE_BYTES: Final = 1024**3
-"""Less free space than one upload may take."""
 _EMOTION: Final = {
     True: "told with each sentence",
     False: "null in all answers: the engine does not tell it, and no tagger is set (QASR_TAGGER__FOLDER)",
 }
 MASK: Final = "****"
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that was checked. ``ok`` is false where serving is broken."""
-
-    name: str
-    ok: bool
-    text: str
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -77,7 +66,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 async def examine(settings: Settings, flags: Mapping[str, Any], config_file: Path | None) -> Report:
     """Look at everything."""
-    findings = [*await _engine(settings), _checkpoints(settings), _data_dir(settings.data_dir), _exposure(settings)]
+    findings = [
+        *await _engine(settings),
+        _checkpoints(settings),
+        _exposure(settings),
+        *await surroundings(settings),
+    ]
     return Report(
         ok=all(finding.ok for finding in findings),
         findings=findings,
@@ -150,19 +144,6 @@ def _all_is_speech(policy: SegmentPolicy) -> SegmentPolicy:
     return replace(policy, threshold=0.0, hysteresis=0.0)
 
 
-def _data_dir(data_dir: Path) -> Finding:
-    existing = next(path for path in (data_dir.absolute(), *data_dir.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        return Finding("data directory", ok=False, text=f"{data_dir}: {existing} cannot be written")
-    free = shutil.disk_usage(existing).free
-    scarce = " (less than one upload may take)" if free < SCARCE_BYTES else ""
-    pid = holder(data_dir)
-    used = f", in use by process {pid}" if pid else ""
-    new = "" if existing == data_dir.absolute() else ", will be made"
-    text = f"{data_dir}: writable{new}{used}, {free / 1024**3:.1f} GiB free{scarce}"
-    return Finding("data directory", ok=True, text=text)
-
-
 def _exposure(settings: Settings) -> Finding:
     host, keys = settings.server.host, len(settings.auth.keys)
     try:
@@ -199,7 +180,7 @@ def _shown(path: str, value: object) -> str:
     if path == "auth.keys":
         assert isinstance(value, tuple)
         return ", ".join(MASK for _ in value)
-    if path.endswith((".secret", ".api_key")) and value:
+    if path.endswith((".secret", ".api_key", ".token")) and value:
         return MASK
     if path.endswith("url") and isinstance(value, str):
         return _without_secrets(value)

@@ -26,12 +26,13 @@ import anyio.abc
 import anyio.to_thread
 import structlog
 
+from qasr.domain import telemetry
 from qasr.domain.errors import CapacityError, EngineUnavailable, QasrError, QueueFull
 from qasr.engines.base import Aligner, Capabilities, Diarizer, EngineFactory, Tagger
 from qasr.engines.prompt_aligner import PromptAligner
 from qasr.engines.registry import LoadedEngines, installed
 from qasr.engines.silero_vad import SileroVad
-from qasr.engines.slots import EngineSlots
+from qasr.engines.slots import EngineSlots, QueueState
 from qasr.engines.vad_batcher import VadBatcher
 
 DEFAULT: Final = ""
@@ -82,6 +83,12 @@ class EngineState:
     leases: int
     emotion: bool
     """It is loaded, and tells them: by itself, or with the help of a tagger."""
+    calls: int = 0
+    """Under way."""
+    most_calls: int = 0
+    """That it takes at once; 0: it is not loaded."""
+    queues: Sequence[QueueState] = ()
+    """What waits for it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -205,6 +212,9 @@ class EngineRoom:
                 state=e.state,
                 leases=e.n_leases,
                 emotion=e.now is not None and e.now.capabilities.emotion,
+                calls=0 if e.now is None else e.now.slots.calls,
+                most_calls=0 if e.now is None else e.now.slots.capabilities.parallel_calls,
+                queues=() if e.now is None else e.now.slots.queues(),
             )
             for e in sorted(self._all, key=lambda engine: engine.choice.name)
         ]
@@ -279,11 +289,13 @@ class EngineRoom:
 
     async def _hold(self, engine: _Engine) -> None:
         """Load *engine*, and keep it until nobody wants it."""
+        structlog.contextvars.clear_contextvars()  # it outlives the request that it is first loaded for
         choice = engine.choice
         try:
             async with AsyncExitStack() as stack:
                 await self._find_memory(engine)
-                loaded = await self._load(stack, choice)
+                with telemetry.stage("load", engine=choice.engine):
+                    loaded = await self._load(stack, choice)
                 log.info("engine_loaded", engine=choice.engine, checkpoint=choice.checkpoint)
                 engine.used_at = self._loop.time()
                 engine.loaded.set_result(loaded)
@@ -456,6 +468,7 @@ class EngineRoom:
         return aid
 
     async def _hold_shared(self, name: str, make: Callable[[], AbstractAsyncContextManager[object]]) -> None:
+        structlog.contextvars.clear_contextvars()
         future = self._aids[name]
         try:
             async with make() as aid:

@@ -11,6 +11,7 @@ This file is policy: it never touches samples.
 
 import asyncio
 import enum
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ import anyio
 import anyio.abc
 import structlog
 
+from qasr.domain import telemetry
 from qasr.domain.errors import EngineFailed, EngineUnavailable, QasrError, QueueFull, RequestError
+from qasr.domain.telemetry import EngineCalled, SegmentHeard
 from qasr.domain.transcript import Hypothesis
 from qasr.engines.base import Capabilities, Recognizer, Request, SelfWatching, StreamingRecognizer
 
@@ -53,6 +56,9 @@ ATTEMPTS: Final = 2
 class _Waiting:
     request: Request
     result: asyncio.Future[Hypothesis]
+    since_s: float = field(default_factory=time.monotonic)
+    begun_s: float | None = None
+    """When it was first handed to the engine."""
     attempts: int = 0
 
 
@@ -90,6 +96,17 @@ class _Queue:
         lines = [(owner, list(line)) for owner, line in self.lines.items()]
         longest = max((len(line) for _, line in lines), default=0)
         return [(owner, line[i]) for i in range(longest) for owner, line in lines if i < len(line)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueState:
+    """What waits in one lane, for those who look on."""
+
+    lane: Lane
+    segments: int
+    audio_s: float
+    oldest_s: float
+    """How long the first of them has waited; 0: nothing waits."""
 
 
 class EngineSlots:
@@ -136,6 +153,27 @@ class EngineSlots:
         """Seconds of audio that wait, per lane."""
         return {lane: queue.audio_s for lane, queue in self._queues.items()}
 
+    @property
+    def calls(self) -> int:
+        """Engine calls under way."""
+        return self.capabilities.parallel_calls - self._free
+
+    def queues(self) -> list[QueueState]:
+        """What waits, per lane."""
+        now_s = time.monotonic()
+        found = []
+        for lane, queue in self._queues.items():
+            since = [line[0].since_s for line in queue.lines.values()]  # each line is in order of arrival
+            found.append(
+                QueueState(
+                    lane=lane,
+                    segments=sum(map(len, queue.lines.values())),
+                    audio_s=queue.audio_s,
+                    oldest_s=now_s - min(since, default=now_s),
+                )
+            )
+        return found
+
     async def recognize(self, request: Request, *, lane: Lane, owner: str) -> Hypothesis:
         """Wait for a turn and hear one segment. Cancelling gives the turn, or the call, to the next at once.
 
@@ -152,10 +190,27 @@ class EngineSlots:
         queue.push(owner, item)
         self._dispatch()
         try:
-            return await item.result  # a cancelled caller cancels the future, and with the last one the batch
+            hypothesis = await item.result  # a cancelled caller cancels the future, and with the last one the batch
         finally:
             if item in queue.lines.get(owner, ()):
                 queue.remove(owner, item)
+        self._tell(item, lane)
+        return hypothesis
+
+    def _tell(self, item: _Waiting, lane: Lane) -> None:
+        """Of a segment that was heard."""
+        now_s, begun_s = time.monotonic(), item.begun_s or item.since_s
+        telemetry.tracer().lapsed("wait", item.since_s, begun_s)
+        telemetry.tracer().lapsed("call", begun_s, now_s)
+        telemetry.tell(
+            SegmentHeard(
+                engine=self.capabilities.name,
+                lane=lane.name.lower(),
+                audio_s=item.request.segment.duration_s,
+                waited_s=begun_s - item.since_s,
+                wall_s=now_s - item.since_s,
+            )
+        )
 
     def _dispatch(self) -> None:
         while self._free and (batch := self._next_batch()):
@@ -220,7 +275,7 @@ class EngineSlots:
             if not group:
                 continue
             try:
-                hypotheses = await self._recognizer.recognize([item.request for item in group])
+                hypotheses = await self._recognized(group)
             except (EngineFailed, EngineUnavailable) as error:
                 groups += self._retries(group, error)
                 continue
@@ -238,6 +293,29 @@ class EngineSlots:
             for item, hypothesis in zip(group, hypotheses, strict=True):
                 if not item.result.done():
                     item.result.set_result(hypothesis)
+
+    async def _recognized(self, group: list[_Waiting]) -> list[Hypothesis]:
+        began_s = time.monotonic()
+        for item in group:
+            item.begun_s = item.begun_s or began_s
+        outcome: telemetry.Outcome = "left"
+        try:
+            hypotheses = await self._recognizer.recognize([item.request for item in group])
+            outcome = "done"
+        except Exception:
+            outcome = "failed"
+            raise
+        finally:
+            telemetry.tell(
+                EngineCalled(
+                    engine=self.capabilities.name,
+                    n_segments=len(group),
+                    audio_s=sum(item.request.segment.duration_s for item in group),
+                    call_s=time.monotonic() - began_s,
+                    outcome=outcome,
+                )
+            )
+        return hypotheses
 
     def _retries(self, group: list[_Waiting], error: QasrError) -> list[list[_Waiting]]:
         again = []

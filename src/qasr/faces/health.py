@@ -18,12 +18,13 @@ def routes(service: Callable[[], Service]) -> list[BaseRoute]:
         return JSONResponse({"status": "ok"})
 
     async def readyz(_request: Request) -> Response:
-        problem = service().problem
-        if problem is None:
-            states = service().engines()
-            engines = [{"engine": one.engine, "checkpoint": one.checkpoint, "state": one.state} for one in states]
-            emotion = any(one.emotion for one in states)
-            return JSONResponse({"status": "ok", "emotion": emotion, "engines": engines})
-        return JSONResponse({"status": "unavailable", "reasons": [problem]}, status_code=503)
+        troubles = service().troubles
+        told = {"troubles": troubles} if troubles else {}
+        if problems := service().problems:
+            return JSONResponse({"status": "unavailable", "reasons": problems, **told}, status_code=503)
+        states = service().engines()
+        engines = [{"engine": one.engine, "checkpoint": one.checkpoint, "state": one.state} for one in states]
+        emotion = any(one.emotion for one in states)
+        return JSONResponse({"status": "ok", "emotion": emotion, "engines": engines, **told})
 
     return [Route("/livez", livez), Route("/readyz", readyz)]

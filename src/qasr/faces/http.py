@@ -91,6 +91,11 @@ def request_id(request: HTTPConnection) -> str:
     return found
 
 
+def route(scope: Scope) -> str:
+    """The template that matched, such as ``/api/v1/tasks/{id}``: what strangers wrote in its place is not for logs."""
+    return str(getattr(scope.get("route"), "path", "unknown"))
+
+
 class RequestIds:
     """Middleware: gives each request an id, in its logs and on its answer."""
 
@@ -236,7 +241,7 @@ def endpoint(to_wire: ToWire) -> Callable[[Endpoint], Endpoint]:
             except ClientDisconnect:
                 return Response(status_code=499)
             except QasrError as error:
-                log.info("refused", path=request.url.path, error=type(error).__name__)
+                log.info("refused", route=route(request.scope), error=type(error).__name__)
                 return error_answer(error, to_wire, identity)
             except Exception as error:  # noqa: BLE001 - no failure reaches a client as a nameless 500
                 return error_answer(ours("handler_raised", error), to_wire, identity)

@@ -30,7 +30,7 @@ from qasr.domain.access import Caller, Scope
 from qasr.domain.audio import LiveFormat, Pcm
 from qasr.domain.errors import EngineFailed, EngineUnavailable, MediaError, QasrError
 from qasr.domain.live import LiveEvent, LiveOptions, LiveSession
-from qasr.faces.http import ToWire, error_answer, request_id
+from qasr.faces.http import ToWire, error_answer, request_id, route
 from qasr.faces.keys import Keys
 from qasr.pipeline.live_decode import LiveStream
 
@@ -201,7 +201,7 @@ async def admit(websocket: WebSocket, keys: Keys, to_wire: ToWire) -> Caller | N
 
 async def refuse(websocket: WebSocket, error: QasrError, to_wire: ToWire) -> None:
     """Refuse the upgrade with status and body of *error*."""
-    log.info("refused", path=websocket.url.path, error=type(error).__name__)
+    log.info("refused", route=route(websocket.scope), error=type(error).__name__)
     await websocket.send_denial_response(error_answer(error, to_wire, request_id(websocket)))
 
 

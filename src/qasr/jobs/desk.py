@@ -13,9 +13,9 @@ from typing import Final
 import structlog
 
 from qasr.domain.errors import RateLimited
-from qasr.domain.task import Task, TaskId, TaskOrder
+from qasr.domain.task import Task, TaskId, TaskOrder, TaskState
 from qasr.jobs.port import ALONE, JobEngine
-from qasr.storage.tasks import TaskFilter, Tasks
+from qasr.storage.tasks import TaskCount, TaskFilter, Tasks
 
 GRACE_S: Final = 20.0
 """For steps under way, when the process is told to end; orchestrators kill after 30."""
@@ -36,6 +36,25 @@ class Desk:
         self._tasks, self._most_unfinished, self._webhook = tasks, most_unfinished, webhook
         self._engine: JobEngine | None = None
         self._waiting: list[tuple[TaskId, int]] = []
+        self.counts: Mapping[TaskState, TaskCount] | None = None
+        """All tasks by state, at the last ``look``; None: that is not known."""
+        self._is_away = False
+
+    @property
+    def trouble(self) -> str | None:
+        """Why tasks wait, or cannot be handed in; None: they do not, and can."""
+        if self._is_away:
+            return "tasks: their database does not answer"
+        return "tasks wait: what does them is starting" if self._engine is None else None
+
+    async def look(self) -> None:
+        """Count the tasks."""
+        try:
+            self.counts, self._is_away = await self._tasks.count(), False
+        except Exception:
+            if not self._is_away:
+                log.exception("tasks_not_counted")
+            self.counts, self._is_away = None, True
 
     async def attach(self, engine: JobEngine) -> None:
         """From now on *engine* does the tasks, also those that were handed in before."""

@@ -19,6 +19,7 @@ import anyio
 import msgspec
 import structlog
 
+from qasr.domain import telemetry
 from qasr.domain.errors import (
     CapacityError,
     DeadlineExceeded,
@@ -29,6 +30,7 @@ from qasr.domain.errors import (
     QasrError,
 )
 from qasr.domain.task import ENDED, Failure, Subtask, Task, TaskId, TaskState
+from qasr.domain.telemetry import TaskEnded
 from qasr.jobs.port import Steps
 from qasr.pipeline.filed import Asked, Heard, Place, Plan
 from qasr.pipeline.flow import ordered_map
@@ -144,6 +146,11 @@ class Perform:
 
     async def __call__(self, task_id: TaskId, steps: Steps) -> None:
         """Do the task to its end, or as far as the process lives."""
+        structlog.contextvars.clear_contextvars()  # of whatever happened to start us
+        with structlog.contextvars.bound_contextvars(task_id=task_id), telemetry.tracer().task(task_id):
+            await self._perform(task_id, steps)
+
+    async def _perform(self, task_id: TaskId, steps: Steps) -> None:
         task = await self._begin(task_id)
         if task is None:
             return
@@ -158,7 +165,10 @@ class Perform:
 
     async def _tell(self, task_id: TaskId, state: TaskState | None) -> None:
         """Of the end of a task, unless somebody else has ended it (*state* is None)."""
-        if state is not None and (task := await self._tasks.get(task_id)) is not None:
+        if state is None:
+            return
+        telemetry.tell(TaskEnded(state=state))
+        if (task := await self._tasks.get(task_id)) is not None:
             self._ended(task)
 
     async def _begin(self, task_id: TaskId) -> Task | None:
@@ -203,7 +213,7 @@ class Perform:
                 return CutResult(failure=CANCELED)
             await self._tasks.begin_subtask(task.id, recording.number)
             plan, failure = await self._tried(
-                lambda: self._recordings.cut(recording.place, recording.asked), limit_s=MOST_CUT_S
+                "cut", lambda: self._recordings.cut(recording.place, recording.asked), limit_s=MOST_CUT_S
             )
             return CutResult(plan=plan, failure=failure)
 
@@ -225,7 +235,9 @@ class Perform:
             is_new = True
             if recording.failure is not None or await self._tasks.is_cancel_requested(task.id):
                 return HeardResult(failure=recording.failure or CANCELED)
-            heard, failure = await self._tried(lambda: self._recordings.hear(recording.place, group, recording.asked))
+            heard, failure = await self._tried(
+                "hear", lambda: self._recordings.hear(recording.place, group, recording.asked)
+            )
             return HeardResult(heard=heard, failure=failure)
 
         result = await steps.step(f"hear {recording.number}/{group}", work, HeardResult)
@@ -244,10 +256,10 @@ class Perform:
             if failure is None and (plan is None or not recording.sentences):
                 failure = failure_of(NoSpeech("No speech was found in the recording."))
             if plan is None or failure is not None:
-                await self._tried(lambda: self._recordings.clear(recording.place, plan.groups if plan else 0))
+                await self._tried("merge", lambda: self._recordings.clear(recording.place, plan.groups if plan else 0))
                 return MergeResult(failure=failure)
             _, failure = await self._tried(
-                lambda: self._recordings.merge(recording.place, plan, recording.asked, recording.language)
+                "merge", lambda: self._recordings.merge(recording.place, plan, recording.asked, recording.language)
             )
             return MergeResult(failure=failure)
 
@@ -257,13 +269,14 @@ class Perform:
             log.info("recording_failed", task_id=task.id, number=recording.number, kind=result.failure.kind)
 
     async def _tried(
-        self, work: Callable[[], Awaitable[R]], *, limit_s: float = MOST_STEP_S
+        self, stage: telemetry.StageName, work: Callable[[], Awaitable[R]], *, limit_s: float = MOST_STEP_S
     ) -> tuple[R | None, Failure | None]:
         """The value of *work*, or why there is none; what may pass by itself is waited for, within bounds."""
         failures = busy = 0
         while True:
             try:
-                return await _within(limit_s, work), None
+                with telemetry.stage(stage):
+                    return await _within(limit_s, work), None
             except CapacityError as error:
                 pause_s = BUSY_S[min(busy, len(BUSY_S) - 1)]
                 busy += 1

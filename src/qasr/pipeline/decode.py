@@ -16,7 +16,7 @@ leaves the block kills what does not stop).
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeAlias
@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from qasr.domain import telemetry
 from qasr.domain.audio import MediaInfo, MediaLimits, RawFormat, to_ms
 from qasr.domain.errors import (
     Empty,
@@ -116,11 +117,11 @@ class DecodedStream:
     ``duration_ms`` and ``damaged_packets`` count up to the block read last; they are final once ``blocks`` has ended.
     """
 
-    def __init__(self, replies: Replies, info: MediaInfo) -> None:
+    def __init__(self, replies: Replies, info: MediaInfo, stage: ExitStack) -> None:
         self.info = info
         self.duration_ms = 0
         self.damaged_packets = 0
-        self._replies = replies
+        self._replies, self._stage = replies, stage  # the stage ends with the last block
 
     async def blocks(self) -> AsyncIterator[Pcm2]:
         """The samples in order, once; about ten seconds in each block, less in the first and the last.
@@ -131,20 +132,21 @@ class DecodedStream:
             EngineFailed: the decoder was killed; the recording may be good.
         """
         n_samples = 0
-        while True:
-            with _translated():
-                answer = await _next(self._replies)
-            if answer is None:
-                return
-            block, payload = answer
-            if not isinstance(block, Block):
-                raise Undecodable(TOO_COSTLY)
-            self.damaged_packets = block.damaged_packets
-            pcm = np.frombuffer(payload, np.float32).reshape(block.n_channels, -1)
-            n_samples += pcm.shape[1]
-            self.duration_ms = to_ms(n_samples)
-            if pcm.shape[1]:
-                yield pcm
+        with self._stage:
+            while True:
+                with _translated():
+                    answer = await _next(self._replies)
+                if answer is None:
+                    return
+                block, payload = answer
+                if not isinstance(block, Block):
+                    raise Undecodable(TOO_COSTLY)
+                self.damaged_packets = block.damaged_packets
+                pcm = np.frombuffer(payload, np.float32).reshape(block.n_channels, -1)
+                n_samples += pcm.shape[1]
+                self.duration_ms = to_ms(n_samples)
+                if pcm.shape[1]:
+                    yield pcm
 
 
 async def _next(replies: Replies) -> tuple[Found | Block, bytes] | None:
@@ -225,12 +227,15 @@ class Decoder:
             raw=raw,
         )
         async with AsyncExitStack() as call:
-            try:
-                replies = await call.enter_async_context(self._pool.call("decode", job))
-            except WorkerDied as error:
-                raise EngineUnavailable("The media decoders cannot be started.") from error
-            with _translated():
-                answer = await _next(replies)
-            if answer is None or not isinstance(answer[0], Found):
-                raise Undecodable(TOO_COSTLY)
-            yield DecodedStream(replies, answer[0].info)
+            with ExitStack() as opening:
+                opening.enter_context(telemetry.stage("decode", is_current=False))
+                try:
+                    replies = await call.enter_async_context(self._pool.call("decode", job))
+                except WorkerDied as error:
+                    raise EngineUnavailable("The media decoders cannot be started.") from error
+                with _translated():
+                    answer = await _next(replies)
+                if answer is None or not isinstance(answer[0], Found):
+                    raise Undecodable(TOO_COSTLY)
+                stage = call.enter_context(opening.pop_all())
+            yield DecodedStream(replies, answer[0].info, stage)

@@ -23,6 +23,7 @@ import anyio.to_thread
 import msgspec
 import numpy as np
 
+from qasr.domain import telemetry
 from qasr.domain.audio import MediaLimits, Segment, to_ms
 from qasr.domain.errors import EngineFailed, NotFound
 from qasr.domain.options import RecognitionOptions
@@ -182,10 +183,11 @@ class Filed:
         """
         path = self._folder / f"{place.task_id}-{place.number}"
         await anyio.Path(self._folder).mkdir(parents=True, exist_ok=True)
-        if asked.url.startswith(SCHEME):
-            await self._uploads.fetch(asked.url, asked.owner, path, max_bytes=asked.limits.max_bytes)
-        else:
-            await self._fetcher.fetch_on(asked.url, path, max_bytes=asked.limits.max_bytes)
+        with telemetry.stage("fetch"):
+            if asked.url.startswith(SCHEME):
+                await self._uploads.fetch(asked.url, asked.owner, path, max_bytes=asked.limits.max_bytes)
+            else:
+                await self._fetcher.fetch_on(asked.url, path, max_bytes=asked.limits.max_bytes)
         async with self._cutting.seat(asked.owner), self._engines.lease(asked.model) as engines:
             plan = await self._cut(place, asked, path, engines)
         await self._objects.write(f"{place.work}plan.json", msgspec.json.encode(plan))

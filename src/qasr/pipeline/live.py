@@ -13,11 +13,12 @@ spoken, by ``MOST_EVENTS`` what nobody reads. Beyond the first or the last, ``fe
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -25,10 +26,13 @@ import numpy as np
 import structlog
 from anyio.abc import TaskGroup
 
+from qasr.domain import telemetry
 from qasr.domain.audio import SAMPLE_RATE, Pcm, Segment, to_ms
 from qasr.domain.errors import EngineError, EngineFailed, QasrError, TooLong, WrongState
-from qasr.domain.live import LiveEvent, LiveOptions, LiveSession, Partial, SpeechStarted, SpeechStopped
+from qasr.domain.live import Failed, LiveEvent, LiveOptions, LiveSession, Partial, SpeechStarted, SpeechStopped
+from qasr.domain.live import Final as Finished
 from qasr.domain.options import RecognitionOptions
+from qasr.domain.telemetry import EventTaken, PartialSkipped
 from qasr.domain.transcript import Sentence
 from qasr.engines.base import Capabilities, VadChannel
 from qasr.engines.registry import LoadedEngines
@@ -151,6 +155,9 @@ class _Session:
         self._guesser: Guesser | None = None  # of the open utterance
         self._guessing: anyio.CancelScope | None = None
         self._guessed_ms = 0  # of the open segment
+        self._is_put_off = False  # a partial is due, and finals wait for the engine
+        self._complete_s: dict[int, float] = {}  # when utterances were found to have ended, till finals are taken
+        self._begun_s: dict[int, float] = {}  # when their newest partials were begun, the same
 
     # What clients of the session call
 
@@ -187,6 +194,7 @@ class _Session:
             while self._outbox:
                 event = self._outbox.popleft()
                 self._make_room()
+                self._note_taken(event)
                 yield event
             if self._is_closed or (not self._is_listening and not self._untold):
                 return
@@ -317,6 +325,7 @@ class _Session:
         if utterance.number is None:
             utterance.number = self._next_number()
         pieces = utterance.end(sample)
+        self._complete_s[utterance.number] = time.monotonic()
         self._tell(SpeechStopped(utterance=utterance.number, at_ms=to_ms(sample)))
         self._hear_all(utterance, pieces)
         self._advance()
@@ -399,7 +408,14 @@ class _Session:
             return
         length_ms = utterance.open_ms
         pause_ms = max(self._limits.partial_ms, self._guesser.pause_ms(length_ms))
-        if length_ms - self._guessed_ms >= pause_ms and not self._engines.slots.has_waiting(Lane.LIVE):
+        if length_ms - self._guessed_ms < pause_ms:
+            return
+        if self._engines.slots.has_waiting(Lane.LIVE):
+            if not self._is_put_off:
+                telemetry.tell(PartialSkipped(reason="busy"))
+            self._is_put_off = True
+        else:
+            self._is_put_off = False
             segment = utterance.open()
             assert segment is not None
             self._guessing = anyio.CancelScope()
@@ -409,6 +425,7 @@ class _Session:
     async def _hear_open(
         self, utterance: Utterance, segment: Segment, guesser: Guesser, scope: anyio.CancelScope
     ) -> None:
+        begun_s = time.monotonic()
         with scope:
             await anyio.lowlevel.checkpoint_if_cancelled()  # before a stream is opened for nothing
             try:
@@ -421,7 +438,7 @@ class _Session:
                 if not scope.cancel_called:
                     utterance.settle()
                     utterance.heard_open(guess)
-                    self._tell_partial(utterance, segment, guess.logprobs)
+                    self._tell_partial(utterance, segment, guess.logprobs, begun_s=begun_s)
         if self._guessing is scope:
             self._guessing = None
             self._guess()
@@ -429,6 +446,7 @@ class _Session:
     def _turn(self) -> None:
         """The open segment is complete: what is heard of it now is of no use."""
         if self._guessing is not None:
+            telemetry.tell(PartialSkipped(reason="complete"))
             self._guessing.cancel()
             self._guessing = None
         if self._guesser is not None:
@@ -438,7 +456,12 @@ class _Session:
     # What is told
 
     def _tell_partial(
-        self, utterance: Utterance, growing: Segment | None = None, logprobs: tuple[float, ...] = ()
+        self,
+        utterance: Utterance,
+        growing: Segment | None = None,
+        logprobs: tuple[float, ...] = (),
+        *,
+        begun_s: float | None = None,
     ) -> None:
         """What is known of *utterance*, unless it sounds like a language that the engine cannot hear."""
         heard = utterance.sentences()
@@ -449,7 +472,25 @@ class _Session:
         last = self._outbox[-1] if self._outbox else None
         if isinstance(last, Partial) and last.utterance == partial.utterance:
             self._outbox.pop()  # nobody has read it, and the new one says more
+            self._begun_s.pop(partial.utterance, None)
+            telemetry.tell(PartialSkipped(reason="unread"))
+        if begun_s is not None:
+            self._begun_s[partial.utterance] = begun_s
         self._tell(partial)
+
+    def _note_taken(self, event: LiveEvent) -> None:
+        """How far behind the sound is what the client gets now?"""
+        match event:
+            case Partial(utterance=number):
+                since_s = self._begun_s.pop(number, None)
+            case Finished(utterance=number) | Failed(utterance=number):
+                self._begun_s.pop(number, None)
+                since_s = self._complete_s.pop(number, None)
+            case _:
+                return
+        if since_s is not None:
+            kind: Literal["partial", "final"] = "partial" if isinstance(event, Partial) else "final"
+            telemetry.tell(EventTaken(event=kind, lag_s=time.monotonic() - since_s))
 
     def _tell(self, event: LiveEvent) -> None:
         self._outbox.append(event)

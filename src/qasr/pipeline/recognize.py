@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from qasr.domain import telemetry
 from qasr.domain.audio import Segment
 from qasr.domain.errors import EngineError
 from qasr.domain.options import RecognitionOptions
@@ -46,6 +47,13 @@ async def recognize(
     Raises:
         QueueFull, EngineError: as ``EngineSlots.recognize``.
     """
+    with telemetry.stage("recognize", engine=engines.name, audio_s=round(segment.duration_s, 3)):
+        return await _recognize(segment, options, engines, turn, splits)
+
+
+async def _recognize(
+    segment: Segment, options: RecognitionOptions, engines: LoadedEngines, turn: Turn, splits: int
+) -> tuple[Sentence, ...]:
     request = Request(segment=segment, hints=options.hints, word_times=options.word_times == "words", itn=options.itn)
     answer = await engines.slots.recognize(request, lane=turn.lane, owner=turn.owner)
     hypothesis, acted = guards.kept(segment, answer, options.hints)
@@ -65,7 +73,8 @@ async def recognize(
 async def _tags(segment: Segment, tagger: Tagger) -> Tags:
     """What the tagger tells; nothing where it fails, as the text is good without it."""
     try:
-        return await tagger.tag(segment)
+        with telemetry.stage("tag"):
+            return await tagger.tag(segment)
     except EngineError as error:
         log.warning("tagging_failed", tagger=tagger.name, reason=str(error), audio_s=round(segment.duration_s, 1))
         return Tags()
@@ -74,6 +83,7 @@ async def _tags(segment: Segment, tagger: Tagger) -> Tags:
 def _note(acted: Sequence[guards.Guard], segment: Segment, engines: LoadedEngines) -> None:
     for guard in acted:
         engines.interventions[guard] += 1
+        telemetry.tell(telemetry.GuardActed(engine=engines.name, guard=guard))
         log.info("guard_acted", guard=guard, engine=engines.name, audio_s=round(segment.duration_s, 1))
 
 
@@ -122,7 +132,8 @@ async def _timed_words(segment: Segment, hypothesis: Hypothesis, aligner: Aligne
         shifted = [(begin, end) for begin, end in within]
         return make_words(pieces, shifted, estimated=any(word.estimated for word in hypothesis.words))
     if aligner is not None and hypothesis.language in aligner.languages:
-        times = await aligner.align(segment.pcm, [word for word, _ in pieces])
+        with telemetry.stage("align"):
+            times = await aligner.align(segment.pcm, [word for word, _ in pieces])
         if times is not None:
             shifted = [(begin + segment.begin_ms, end + segment.begin_ms) for begin, end in times]
             return make_words(pieces, shifted, estimated=False)

@@ -15,6 +15,7 @@ import anyio
 import numpy as np
 import numpy.typing as npt
 
+from qasr.domain import telemetry
 from qasr.domain.audio import Pcm, Segment
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.speakers import Voice
@@ -89,13 +90,14 @@ async def segments(
 ) -> AsyncIterator[Segment]:
     """Cut each channel by itself; segments come in order of their ends."""
     ears = [(vad.start(), Segmenter(policy, channel)) for channel in channels or (0,)]
-    async for block in blocks:
-        for (state, segmenter), pcm in zip(ears, block, strict=True):
-            for segment in segmenter.feed(pcm, await _probabilities(state, pcm)):
+    with telemetry.stage("segment", is_current=False):
+        async for block in blocks:
+            for (state, segmenter), pcm in zip(ears, block, strict=True):
+                for segment in segmenter.feed(pcm, await _probabilities(state, pcm)):
+                    yield segment
+        for state, segmenter in ears:
+            for segment in segmenter.finish(state.finish()):
                 yield segment
-    for state, segmenter in ears:
-        for segment in segmenter.finish(state.finish()):
-            yield segment
 
 
 async def _probabilities(state: VadState, pcm: Pcm) -> Probabilities:

@@ -43,6 +43,11 @@ class Objects:
         folder.mkdir(parents=True, exist_ok=True)
         return cls(LocalStore(folder, automatic_cleanup=True))
 
+    async def look(self) -> None:
+        """Ask for the first name, to see whether the store answers; its own errors pass."""
+        async for _ in obstore.list(self._store, chunk_size=1):
+            return
+
     async def put(self, key: str, path: Path) -> None:
         """Store the file at *path* as a new object.
 

@@ -26,6 +26,9 @@ _N_UNFINISHED: Final = (
     .select_from(tasks)
     .where(tasks.c.owner == sa.bindparam("owner"), tasks.c.state.in_(UNFINISHED))
 )
+_COUNTS: Final = sa.select(
+    tasks.c.state, sa.func.count().label("n"), sa.func.min(tasks.c.submitted_ms).label("oldest_ms")
+).group_by(tasks.c.state)
 _NEW_TASK: Final = sa.insert(tasks)
 _NEW_SUBTASKS: Final = sa.insert(subtasks)
 _ENQUEUED: Final = sa.update(tasks).where(tasks.c.id == sa.bindparam("task_id")).values(enqueued=True)
@@ -46,6 +49,15 @@ class TaskFilter:
     task_id: str | None = None
     model: str | None = None
     state: TaskState | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskCount:
+    """The tasks in one state."""
+
+    tasks: int
+    oldest_ms: int
+    """When the first of them was submitted, in Unix milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +228,15 @@ class Tasks:
             return Attempt(number=attempts, stuck_s=max(0, now - since_ms) / 1000)
 
         return await self._database.write(count)
+
+    async def count(self) -> Mapping[TaskState, TaskCount]:
+        """All tasks, by state; states without any are left out."""
+        return await self._database.read(
+            lambda connection: {
+                TaskState(row.state): TaskCount(tasks=row.n, oldest_ms=row.oldest_ms)
+                for row in connection.execute(_COUNTS)
+            }
+        )
 
     async def unfinished(self, owner: str) -> int:
         """How many tasks of *owner* wait or run."""

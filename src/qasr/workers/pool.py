@@ -18,6 +18,7 @@ import anyio.abc
 import msgspec
 import structlog
 
+from qasr.domain import telemetry
 from qasr.workers import protocol
 
 GRACE_S: Final = 2.0
@@ -142,6 +143,7 @@ class _Child:
                     await _read_to_the_end(self.process)
                     code = await self.process.wait()
                     await self._fail_all(code)
+            telemetry.tell(telemetry.WorkerDied(target=self.command[-2].partition(":")[0]))
             log.warning(
                 "worker_died",
                 command=self.command[-2],
