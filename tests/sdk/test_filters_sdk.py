@@ -167,24 +167,6 @@ def test_where_sentences_end(house: Server, pauses: Path, options: dict[str, Any
     assert all(before["end_time"] <= after["begin_time"] for before, after in pairwise(sentences))
 
 
-def test_an_utterance_of_fillers_is_no_sentence(tmp_path: Path, speech: Speech, origin: Origin) -> None:
-    """A live task is complete and has nothing to tell; a recording has no words, as if nobody had spoken."""
-    sound = write_wav(
-        tmp_path / "a.wav", np.concatenate([speech("LJ001-0002.flac"), np.zeros(SAMPLE_RATE, np.float32)])
-    )
-    said = {"SCRIPTED__TEXT": "Um, uh."}
-    with serving(tmp_path, SCRIPTED | LOOPBACK | said) as server, pointed_at(server):
-        heard = live(disfluency_removal_enabled=True).call(str(sound))
-        task = Transcription.async_call(
-            model=FILES, file_urls=[origin.url("/files/LJ001-0002.flac")], disfluency_removal_enabled=True
-        )
-        result = ended(task).output.results[0]
-
-    assert HTTPStatus.OK == heard.status_code
-    assert not [sentence for sentence in heard.get_sentence() or [] if sentence["text"]]
-    assert "SUCCESS_WITH_NO_VALID_FRAGMENT" == result["code"]
-
-
 @pytest.mark.parametrize(
     ("options", "named"),
     [
