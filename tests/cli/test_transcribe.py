@@ -309,7 +309,7 @@ def test_interrupt_in_the_middle_of_a_recording_ends_at_once(tmp_path: Path, spe
     out, err = process.communicate(timeout=10)
 
     assert (130, b"", b"") == (process.returncode, out, err)
-    assert [] == list((tmp_path / "tmp").iterdir())
+    assert [] == list((tmp_path / "tmp").glob("*"))  # a slow machine has not made the folder yet
 
 
 def test_terminal_sees_progress_and_standard_output_only_text(tmp_path: Path) -> None:

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
     from qasr.domain.audio import Pcm
 
-collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["test_*.py"]
-
-os.environ["HF_HUB_OFFLINE"] = "1"  # a test that would download something fails
-os.environ["TRANSFORMERS_VERBOSITY"] = "error"
-os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+collect_ignore_glob = []
+if importlib.util.find_spec("torch"):
+    os.environ["HF_HUB_OFFLINE"] = "1"  # a test that would download something fails
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+else:
+    collect_ignore_glob.append("test_*.py")
 
 Folders: TypeAlias = "Callable[[Kind, Layout], Path]"
 
