@@ -33,8 +33,8 @@ TURN_S: Final = (2.0, 7.0)
 PAUSE_S: Final = (0.1, 0.8)
 LEVEL: Final = 0.05
 """Root mean square of each turn."""
-QUIET_DB: Final = 35.0
-"""Under the loudest 5 %: no speech."""
+QUIET_DB: Final = 25.0
+"""Under the loudest 5 %: no speech. At 35 the room between the words of some readings would count as speech."""
 FRAME: Final = SAMPLE_RATE // 50
 
 

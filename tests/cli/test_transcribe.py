@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from tests.cli.program import DATA, PROGRAM, Qasr, Serving, clean_environment, word_error_rate
 from tests.conftest import Speech
+from tests.conversation import conversation, wav
 from tests.media import float_wav
 
 JFK = DATA / "jfk.flac"
@@ -114,10 +115,67 @@ def test_dash_reads_standard_input(qasr: Qasr) -> None:
     assert "comparatively modern" in ran.out
 
 
+@pytest.fixture(scope="module")
+def talk(speech: Speech, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three people on one channel, and one of them again on another."""
+    path = tmp_path_factory.mktemp("talk") / "talk.wav"
+    path.write_bytes(wav(conversation(speech).pcm, speech("LJ001-0002.flac")))
+    return path
+
+
+def test_speakers_are_told_by_line(qasr: Qasr, talk: Path) -> None:
+    """A line per turn; the option may stand before a file, and before a number."""
+    ran = qasr("transcribe", "--channels", "0", "--speakers", talk)
+    two = qasr("transcribe", "--channels", "0", "--speakers", "2", talk)
+
+    assert ["1", "2", "1", "3"] == re.findall(r"^Speaker (\d): \S", ran.out, re.MULTILINE), ran.out
+    assert {"1", "2"} == set(re.findall(r"^Speaker (\d): ", two.out, re.MULTILINE)), two.out
+
+
+def test_both_sides_of_a_call_are_mixed_by_time(qasr: Qasr, talk: Path) -> None:
+    """Each sentence with its channel and its speaker, in JSON; names at the heads of cues and lines."""
+    told = qasr("transcribe", "--channels", "0,1", "--speakers", "--format", "json", talk)
+    cues = qasr("transcribe", "--channels", "1,0", "--format", "srt", talk)
+    sentences = json.loads(told.out)["sentences"]
+
+    begins = [sentence["begin_ms"] for sentence in sentences]
+    assert sorted(begins) == begins
+    assert {(0, 0), (0, 1), (0, 2), (1, 0)} == {(s["channel"], s["speaker"]) for s in sentences}
+    assert "modern" in " ".join(s["text"] for s in sentences if s["channel"] == 1)
+    assert "modern" not in " ".join(s["text"] for s in sentences if s["channel"] == 0)
+    assert re.search(r"^Channel 0: ", cues.out, re.MULTILINE)
+    assert re.search(r"^Channel 1: ", cues.out, re.MULTILINE)
+
+
+def test_a_server_tells_speakers_of_files(qasr: Qasr, server: Serving, talk: Path) -> None:
+    """In every form, by ``diarized_json``."""
+    ran = qasr("transcribe", "--server", server.base, "--api-key", "sk-right", "--speakers", "--format", "vtt", talk)
+
+    assert 0 == ran.code, ran.err
+    assert ran.out.startswith("WEBVTT")
+    assert re.search(r"^Speaker 2: ", ran.out, re.MULTILINE), ran.out
+
+
+def test_a_channel_that_is_not_there_is_told(qasr: Qasr) -> None:
+    """By number."""
+    ran = qasr("transcribe", "--channels", "0,5", MODERN)
+
+    assert (1, "") == (ran.code, ran.out)
+    assert "5" in ran.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         ((), "Missing argument"),
+        (("--speakers=0", "a.wav"), "from 1 to 100"),
+        (("--speakers", "101", "a.wav"), "from 1 to 100"),
+        (("--speakers=many", "a.wav"), "many"),
+        (("--channels", "left", "a.wav"), "left"),
+        (("--channels", "", "a.wav"), "--channels"),
+        (("--server", "http://127.0.0.1:9", "--speakers", "3", "a.wav"), "--speakers"),
+        (("--server", "http://127.0.0.1:9", "--channels", "0", "a.wav"), "--channels"),
+        (("--server", "http://127.0.0.1:9", "--speakers", "http://example.com/a.wav"), "--speakers"),
         (("-", "-"), "once only"),
         (("--format", "doc", "a.wav"), "doc"),
         (("--model", "no-such-model", "a.wav"), "no-such-model"),

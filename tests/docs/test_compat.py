@@ -61,7 +61,7 @@ def test_chunking_strategy_is_understood(scripted: Server) -> None:
 
 @pytest.mark.parametrize(
     ("parameter", "value", "named"),
-    [("vocabulary", {"Kennedy": 4}, "hotwords"), ("speaker_diarization_enabled", True, "speaker diarization")],
+    [("vocabulary", {"Kennedy": 4}, "hotwords"), ("speaker_diarization_enabled", True, "diarization_enabled")],
 )
 def test_fun_options_without_an_engine_are_refused_by_name(
     scripted: Server, parameter: str, value: Any, named: str

@@ -138,7 +138,7 @@ def test_nobody_is_nobody() -> None:
 
 @pytest.mark.anyio
 async def test_three_people_are_told_apart(speech: Speech) -> None:
-    """Five turns; where a turn lies, its speaker is found for nearly all of it."""
+    """Four turns; where a turn lies, its speaker is found for nearly all of it."""
     talk = conversation(speech)
     async with diarizer({"threads": "1"}) as ears:
         voices = await ears.voices(Segment(pcm=talk.pcm, begin_ms=7000))

@@ -551,7 +551,6 @@ FORMS: Final[Mapping[str, tuple[Any, Mapping[str, Any], str | None]]] = {
     "two files": ([("file", FLAC), ("file", FLAC)], {"model": "whisper-1"}, "file"),
     "no model": ([("file", FLAC)], {}, "model"),
     "format": ([("file", FLAC)], {"model": "whisper-1", "response_format": "xml"}, "response_format"),
-    "diarized": ([("file", FLAC)], {"model": "whisper-1", "response_format": "diarized_json"}, "response_format"),
     "granularity": (
         [("file", FLAC)],
         {"model": "whisper-1", "response_format": "verbose_json", "timestamp_granularities[]": "letter"},

@@ -113,7 +113,7 @@ def test_no_word_is_lost_added_or_moved(text: str, spans: Sequence[tuple[int, in
 
 @pytest.mark.anyio
 async def test_speakers_of_a_recording_are_told_apart(house: House, speech: Speech) -> None:
-    """Three people in five turns, through the whole pipeline: who speaks first is 0."""
+    """Three people in four turns, through the whole pipeline: who speaks first is 0."""
     talk = conversation(speech)
     found = await _whole(house, wav(talk.pcm))
 

@@ -430,11 +430,3 @@ def test_translation_is_refused(keyed: OpenAI) -> None:
         pytest.raises(BadRequestError, match="does not translate"),
     ):
         keyed.audio.translations.create(model="whisper-1", file=JFK)
-
-
-def test_diarization_is_refused_by_name(keyed: OpenAI) -> None:
-    """No speakers are invented."""
-    with pytest.raises(BadRequestError) as caught:
-        keyed.audio.transcriptions.create(model="gpt-4o-transcribe", file=JFK, response_format="diarized_json")
-
-    assert "response_format" == caught.value.param

@@ -286,7 +286,6 @@ def test_uploaded_file_is_transcribed(english: Server) -> None:
 @pytest.mark.parametrize(
     ("model", "options", "named"),
     [
-        (FUN, {"diarization_enabled": True}, "diarization_enabled"),
         (FUN, {"vocabulary_id": "vocab-x"}, "vocabulary_id"),
         (FUN, {"language_hints": ["zh"]}, "zh"),
         (FUN, {"disfluency_removal_enabled": True}, "disfluency_removal_enabled is not a parameter"),
