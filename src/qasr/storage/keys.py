@@ -25,6 +25,7 @@ ID_BYTES: Final = 8
 SECRET_BYTES: Final = 32
 LONGEST_NAME: Final = 100
 _ANY: Final = sa.select(keys.c.id).limit(1)
+_allowances: Final = msgspec.json.Decoder(Allowance)  # made by one thread, see ``storage/tasks.py``
 _KEY: Final = re.compile(r"sk-(?P<id>[0-9a-f]{16})-[A-Za-z0-9_-]{43}")
 
 
@@ -191,7 +192,7 @@ def _key(row: sa.Row[tuple[object, ...]]) -> Key:
         id=row.id,
         name=row.name,
         scopes=frozenset(Scope(scope) for scope in row.scopes.split(",")),
-        allowance=msgspec.json.decode(row.allowance, type=Allowance),
+        allowance=_allowances.decode(row.allowance),
         created_ms=row.created_ms,
         expires_ms=row.expires_ms,
         revoked_ms=row.revoked_ms,
