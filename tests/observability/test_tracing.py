@@ -12,7 +12,10 @@ from tests.observability.conftest import KEY, OWN_SPAN, OWN_TRACE, SIGNED, Colle
 from tests.server import JFK, Origin, Server
 
 from qasr import __version__
+from qasr.app import check_observers
+from qasr.config import load
 from qasr.domain import telemetry
+from qasr.domain.errors import InvalidParameter
 from qasr.tracing import _Ratio
 
 PARENT: Final = f"00-{OWN_TRACE}-{OWN_SPAN}-01"
@@ -134,6 +137,15 @@ def test_a_part_of_all_tasks_is_traced(ratio: float, least: int, most: int) -> N
     kept = [decision is Decision.RECORD_AND_SAMPLE for decision in decisions]
 
     assert least <= sum(kept) <= most
+
+
+def test_traces_without_the_extra_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the start, with the remedy; a server without this setting never looks for the packages."""
+    monkeypatch.setattr("qasr.app.distributions", lambda **_: [])
+
+    check_observers(load({}))
+    with pytest.raises(InvalidParameter, match=r"pip install 'qasr\[otel\]'"):
+        check_observers(load({"tracing": {"url": "http://collector:4318/v1/traces"}}))
 
 
 def test_stages_without_anybody_who_looks() -> None:

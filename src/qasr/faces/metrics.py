@@ -9,6 +9,7 @@ import ipaddress
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -80,7 +81,8 @@ def routes(
         if not readers.admit(request):
             return PlainTextResponse(REFUSED, status_code=403)
         gauges = [*_gauges(service()), Gauge("qasr_live_sockets", (), len(sockets))]
-        gauges.append(Gauge("qasr_data_free_bytes", (), shutil.disk_usage(data_dir).free))
+        with suppress(OSError):  # a disk that is gone: what cannot be known is left out
+            gauges.append(Gauge("qasr_data_free_bytes", (), shutil.disk_usage(data_dir).free))
         return Response(metrics.render(gauges), media_type=MEDIA_TYPE)
 
     return [Route("/metrics", answer)]
