@@ -9,7 +9,7 @@ from typing import Final
 import uvloop
 from rich.console import Console
 
-from benchmarks import accuracy, front, live, load, memory, sessions, speed, startup, tasks, vad
+from benchmarks import accuracy, front, live, load, memory, mixed, sessions, speed, startup, tasks, vad
 from benchmarks.bench import Bench
 from benchmarks.clips import ROOT, corpus, sounds
 from benchmarks.table import Results, Row
@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return tasks.main(arguments[1:])
     if arguments[:1] == ["live"]:  # at the speed of speech
         return live.main(arguments[1:])
+    if arguments[:1] == ["mixed"]:  # half an hour
+        return mixed.main(arguments[1:])
     asked = _parser().parse_args(arguments)
     names = asked.measurements or list(MEASUREMENTS)
     results = uvloop.run(_measure(names, quick=asked.quick))

@@ -62,6 +62,9 @@ broken gets its status, and the parser is free for the next. 10 minutes are 38 M
 SEATS: Final = 64
 """Recordings that are decoded or recognized at once; more wait. 64 of 5 minutes are 1.2 GB of samples."""
 
+WAITING: Final = 256
+"""Recordings that wait for that; more are told to come later. 64 short clips at once never fill the engine's queue."""
+
 USUAL_S: Final = 30.0
 """The longest segment of most engines; the others tell once they are loaded."""
 
@@ -146,10 +149,11 @@ class Service:
         desk: Desk | None = None,
         sounds: LiveDecoders | None = None,
         live: LiveLimits = LiveLimits(),  # noqa: B008 - frozen
+        most_waiting: int = WAITING,
     ) -> None:
         self._engines, self._decoder, self._fetcher, self._desk, self._sounds = engines, decoder, fetcher, desk, sounds
         self.uploads, self.transcripts, self._spool = uploads, transcripts, spool
-        self._seats = anyio.Semaphore(SEATS)
+        self._seats, self._most_waiting = anyio.Semaphore(SEATS), most_waiting
         self._live, self._n_live = live, 0
 
     @property
@@ -233,6 +237,8 @@ class Service:
     @asynccontextmanager
     async def _listening(self, order: Order, engines: LoadedEngines) -> AsyncIterator[Listening]:
         _check_feasible(order, engines)
+        if self._seats.statistics().tasks_waiting >= self._most_waiting:
+            raise QueueFull("The server is busy; please try again later.")
         async with self._seats, self._decoded(order) as (stream, blocks):
             policy = order.policy(SegmentPolicy(longest_ms=int(engines.slots.capabilities.longest_s * 1000)))
             turn = Turn(lane=order.lane, owner=order.owner)
