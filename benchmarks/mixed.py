@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import httpx2
 import uvloop
@@ -151,11 +151,11 @@ class Clients:
                     return
         raise RuntimeError("closed before its text")
 
-    async def _ask(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> dict[str, dict]:
+    async def _ask(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         answer = await self._client.post(path, content=body, headers={**KEY, **JSON, **(headers or {})})
         if answer.status_code in (429, 503):
             raise Refused
-        found: dict[str, dict] = answer.raise_for_status().json()
+        found: dict[str, Any] = answer.raise_for_status().json()
         return found
 
 
