@@ -8,7 +8,7 @@ UV     := $(BIN)/uv
 ENGINES := .venv-engines
 OFFICIAL := .venv-qwen-asr
 
-.PHONY: serve test test-engines bench bench-tasks bench-live bench-engines lint types docs lock clean
+.PHONY: serve test test-engines fuzz bench bench-tasks bench-live bench-mixed bench-engines lint types docs lock clean
 .DEFAULT_GOAL := serve
 
 # The environment: exactly what requirements.lock says, checked by hash, plus this project, editable.
@@ -36,6 +36,9 @@ $(ENGINES)/.ready: requirements.lock requirements-engines.txt pyproject.toml
 test-engines: $(ENGINES)/.ready  ## run the tests of the engines that are extras
 	$(ENGINES)/bin/python -m pytest tests/engines/qwen3
 
+fuzz: $(READY)  ## try 20 times as many and other requests, frames, files and addresses as `make test`
+	FUZZ_TIMES=$${FUZZ_TIMES:-20} $(BIN)/python -m pytest --timeout 3600 tests/safety/test_fuzz.py tests/faces/test_openapi.py
+
 bench: $(READY)  ## measure accuracy, speed and memory; writes bench-results/
 	$(BIN)/python -m benchmarks
 
@@ -44,6 +47,9 @@ bench-tasks: $(READY)  ## the same for recordings of 12 hours, 20 to 40 minutes
 
 bench-live: $(READY)  ## the same for speech while it is spoken, 15 to 20 minutes
 	$(BIN)/python -m benchmarks live
+
+bench-mixed: $(READY)  ## all kinds of work at once for half an hour, then three times what can be done
+	$(BIN)/python -m benchmarks mixed
 
 # The baseline: the authors' package, which fixes an older transformers and so cannot share an environment.
 $(OFFICIAL)/.ready: Makefile

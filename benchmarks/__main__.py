@@ -19,6 +19,7 @@ from benchmarks import (
     live,
     load,
     memory,
+    mixed,
     sessions,
     speed,
     startup,
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return live.main(arguments[1:])
     if arguments[:1] == ["diarization"]:  # only with the recordings of several people
         return diarization.main(arguments[1:])
+    if arguments[:1] == ["mixed"]:  # half an hour
+        return mixed.main(arguments[1:])
     asked = _parser().parse_args(arguments)
     names = asked.measurements or list(MEASUREMENTS)
     results = uvloop.run(_measure(names, quick=asked.quick))

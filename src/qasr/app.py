@@ -167,6 +167,7 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
                 partial_ms=settings.live.partial_ms,
                 session_s=settings.live.session_s,
             ),
+            most_waiting=settings.server.most_waiting,
         )
 
 

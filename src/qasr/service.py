@@ -69,6 +69,9 @@ SEATS: Final = 64
 SEATS_OF_ONE: Final = 56
 """The same of one owner: who sends a thousand at once leaves room for others."""
 
+WAITING: Final = 256
+"""Recordings that wait for that; more are told to come later. 64 short clips at once never fill the engine's queue."""
+
 USUAL_S: Final = 30.0
 """The longest segment of most engines; the others tell once they are loaded."""
 
@@ -161,11 +164,13 @@ class Service:
         sounds: LiveDecoders | None = None,
         live: LiveLimits = LiveLimits(),  # noqa: B008 - frozen
         books: Books | None = None,
+        most_waiting: int = WAITING,
     ) -> None:
         self._engines, self._decoder, self._fetcher, self._desk, self._sounds = engines, decoder, fetcher, desk, sounds
         self.uploads, self.transcripts, self._spool = uploads, transcripts, spool
         self._vocabularies = vocabularies
         self._seats = Seats(SEATS, most_of_one=SEATS_OF_ONE)
+        self._most_waiting = most_waiting
         self._live, self._n_live = live, 0
         self._books = books
         self._is_stopping = False
@@ -286,6 +291,8 @@ class Service:
     async def _listening(self, order: Order, engines: LoadedEngines) -> AsyncIterator[Listening]:
         _check_feasible(order, engines)
         order = await self._with_hotwords(order, engines.capabilities)
+        if self._seats.is_full(order.owner, most_waiting=self._most_waiting):
+            raise QueueFull("The server is busy; please try again later.")
         async with self._seats.seat(order.owner), self._decoded(order) as (stream, blocks):
             policy = order.policy(SegmentPolicy(longest_ms=int(engines.slots.capabilities.longest_s * 1000)))
             turn = Turn(lane=order.lane, owner=order.owner)

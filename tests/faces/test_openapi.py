@@ -5,15 +5,20 @@ from typing import Any, Final
 import httpx2
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from tests.safety.fuzz import tried
 from tests.server import KEY, Server
 
 from qasr.faces.openapi import openapi
 
 EXAMPLES: Final = 12
-"""For each operation: seconds, not minutes. ``--hypothesis-seed`` repeats a run."""
+"""For each operation: seconds, not minutes; more with ``make fuzz``."""
 
 BEARER: Final = {"Authorization": f"Bearer {KEY}"}
 
@@ -21,12 +26,25 @@ schema = schemathesis.openapi.from_dict(dict(openapi()))
 
 
 @schema.parametrize()
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@tried(EXAMPLES)
 def test_no_request_is_answered_with_a_failure_of_ours(case: Any, scripted: Server) -> None:
-    """Requests made from the document, good and bad: never a 5xx, and the answer has the shape that is documented."""
+    """Requests made from the document, good and bad: never a 5xx, and the answer has the shape that is documented; it
+    says which request it was, and is safe in a browser.
+    """
     answer = case.call(base_url=scripted.base, headers={"Authorization": f"Bearer {KEY}"}, timeout=30)
 
-    case.validate_response(answer, checks=(not_a_server_error, content_type_conformance, response_schema_conformance))
+    case.validate_response(
+        answer,
+        checks=(
+            not_a_server_error,
+            status_code_conformance,
+            content_type_conformance,
+            response_headers_conformance,
+            response_schema_conformance,
+        ),
+    )
+    assert answer.headers["x-request-id"]
+    assert {"nosniff"} == {answer.headers["x-content-type-options"]}
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/livez", "/readyz"])

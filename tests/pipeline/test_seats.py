@@ -127,3 +127,20 @@ def test_all_are_seated_within_the_bounds(owners: list[str], total: int, data: s
     anyio.run(run)
 
     assert sorted(owners) == sorted(done)
+
+
+async def test_a_line_has_an_end() -> None:
+    """Who would be seated is never sent away; of what may wait, each owner has a share."""
+    async with anyio.create_task_group() as group:
+        seats = Seats(3, most_of_one=2)
+        room = Room(group, seats)
+        await room.enter("a1")
+        assert not seats.is_full("a", most_waiting=0)
+        await room.enter("a2", "a3", "a4")
+
+        assert [True, False] == [seats.is_full(owner, most_waiting=2) for owner in "ab"]
+        assert not seats.is_full("a", most_waiting=3)
+
+        await room.enter("b1", "b2")
+        assert [True, True, False] == [seats.is_full(owner, most_waiting=3) for owner in "abc"]
+        group.cancel_scope.cancel()

@@ -117,9 +117,7 @@ def test_without_keys_another_name_is_refused(open_house: Server, host: str) -> 
         assert "qwen" not in answer.text
 
 
-@pytest.mark.parametrize(
-    "host", ["localhost", "localhost:8000", "127.0.0.1", "127.9.9.9:1", "[::1]:8000", "a.localhost"]
-)
+@pytest.mark.parametrize("host", ["localhost", "qasr:8000", "127.0.0.1", "127.9.9.9:1", "[::1]:8000", "a.localhost"])
 def test_without_keys_own_names_are_answered(open_house: Server, host: str) -> None:
     """This machine's names, and the one that ``server.external_url`` gives it."""
     for name in (host, "speech.example.com"):
@@ -128,7 +126,9 @@ def test_without_keys_own_names_are_answered(open_house: Server, host: str) -> N
         assert 200 == answer.status_code, answer.text
 
 
-@pytest.mark.parametrize("origin", [FOREIGN, "null", "file://", "http://127.0.0.1.strangers.example"])
+@pytest.mark.parametrize(
+    "origin", [FOREIGN, "null", "file://", "http://intranet", "http://127.0.0.1.strangers.example"]
+)
 def test_without_keys_foreign_pages_open_no_socket(open_house: Server, origin: str) -> None:
     """A page may choose subprotocols, and one of them would be a key."""
     protocols: Any = ["realtime", "openai-insecure-api-key.any"]

@@ -2,6 +2,7 @@
 
 import socket
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -190,3 +191,13 @@ def test_a_client_that_does_not_read_is_cut_off(impatient: Server) -> None:
         with pytest.raises(ConnectionError):
             say_until_cut_off(connection)
     assert is_well(impatient)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br"])
+def test_compressed_bodies_are_not_unfolded(impatient: Server, coding: str) -> None:
+    """A body of 10 MB in 10 kB stays 10 kB: what it would unfold to is never made, and it is no JSON."""
+    packed = zlib.compress(b'{"model": "' + b"a" * 10_000_000 + b'"}')
+
+    answer = impatient.post(CHAT, content=packed, headers={"Content-Encoding": coding})
+
+    assert 400 == answer.status_code, answer.text

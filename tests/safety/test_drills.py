@@ -298,6 +298,22 @@ def status_of(connection: socket.socket) -> int:
     return int(connection.recv(65_536).split()[1])
 
 
+# ---- overload
+
+
+def test_more_requests_than_may_wait_are_told_at_once(tmp_path: Path) -> None:
+    """Beyond what is worked on and what may wait, a request is 429 with a time to come back; the others are heard."""
+    variables = {"QASR_SERVER__MOST_WAITING": "4", "QASR_SCRIPTED__LATENCY_MS": "300", "QASR_SCRIPTED__SLOTS": "4"}
+    with living(tmp_path, variables) as (_, base), ThreadPoolExecutor(96) as pool:
+        answers = list(pool.map(lambda _: ask(base), range(96)))
+
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert {200, 429} == {answer.status_code for answer in answers}
+        assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
+        assert len(answers) - len(refused) >= 64
+        assert 200 == ask(base).status_code
+
+
 # ---- the end
 
 

@@ -35,7 +35,7 @@ ANYTHING: Final = st.recursive(
 )
 NOISE: Final = st.one_of(st.binary(max_size=4000), st.text(max_size=40), ANYTHING.map(json.dumps))
 
-pytestmark = pytest.mark.timeout(170 * TIMES)
+pytestmark = pytest.mark.timeout(180 * TIMES)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ Such a server listens to this machine only, but a browser on this machine runs p
 such a page to us, and both end here:
 
 * a name of the stranger's that resolves to 127.0.0.1 (DNS rebinding) makes us part of the page's own site: ``Host``
-  tells it;
+  tells it. Nobody on the Internet has a name without a dot, so those are taken for somebody's of this house;
 * a WebSocket is opened without asking us first, and a browser lets pages choose a subprotocol, which is one way to give
   a key: ``Origin`` tells it.
 
@@ -13,6 +13,7 @@ never do.
 """
 
 import ipaddress
+import re
 from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
@@ -48,9 +49,10 @@ class OwnNames:
             return
         asked = HTTPConnection(scope)
         host, origin = asked.headers.get("host"), asked.headers.get("origin")
-        if host is not None and not self._is_ours(_host_of(f"//{host}")):
+        name, site = _host_of(f"//{host}"), _host_of(origin or "")
+        if host is not None and not self._is_ours(name) and (not name or not re.fullmatch(r"[a-z0-9_-]+", name)):
             message = f"The name {host[:100]!r} is not one of ours: {REMEDY}"
-        elif origin is not None and not self._is_ours(_host_of(origin)):
+        elif origin is not None and not self._is_ours(site) and (not site or site != name):
             message = f"Pages of {origin[:100]!r} may not ask: {REMEDY}"
         else:
             await self.app(scope, receive, send)

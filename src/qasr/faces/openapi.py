@@ -139,7 +139,10 @@ def openapi() -> Mapping[str, Any]:
     }
     paths |= _task_paths(schema) | _onemin_paths(schema) | _admin_paths(schema)
     for path, text in (("/livez", "The process answers"), ("/readyz", "Requests can be served")):
-        paths[path] = {"get": {"summary": text, "security": [], "responses": {"200": {"description": "yes"}}}}
+        responses = {"200": {"description": "yes"}}
+        if path == "/readyz":
+            responses["503"] = {"description": "not yet, or no more; with the reasons"}
+        paths[path] = {"get": {"summary": text, "security": [], "responses": responses}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "qasr", "version": __version__, "description": "Self-hosted speech-to-text."},

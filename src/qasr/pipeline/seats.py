@@ -31,6 +31,14 @@ class Seats:
         self._taken: Counter[str] = Counter()
         self._lines: dict[str, deque[asyncio.Future[None]]] = {}
 
+    def is_full(self, owner: str, *, most_waiting: int) -> bool:
+        """Whether *owner* would wait where *most_waiting* wait already; of these, each owner has a fair share."""
+        if self._free and self._taken[owner] < self._most_of_one:
+            return False
+        line = self._lines.get(owner, ())
+        n_waiting = sum(map(len, self._lines.values()))
+        return n_waiting >= most_waiting and len(line) >= most_waiting // max(1, len(self._lines))
+
     @asynccontextmanager
     async def seat(self, owner: str) -> AsyncIterator[None]:
         """A seat for *owner*, from when one is free until the block ends."""

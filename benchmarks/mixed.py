@@ -1,0 +1,302 @@
+"""``python -m benchmarks mixed``: all kinds of work at once for a long time, and then more than the server can do.
+
+The engine is ``scripted``: what is measured is the server. One *job* is, by chance, a synchronous recognition, a task
+from its submission to its end, or a live session.
+
+=============  ======================================================================================
+capacity       jobs per second when 16 clients work without a pause
+``load``       jobs that begin at random moments, 80 % of the capacity: errors, memory, latencies
+``overload``   the same at 300 %, with queues that are short: how soon the server says no, and whether
+               it does as much as before meanwhile
+=============  ======================================================================================
+"""
+
+import argparse
+import asyncio
+import base64
+import json
+import math
+import random
+import time
+import wave
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+import httpx2
+import uvloop
+from rich.console import Console
+from websockets.asyncio.client import connect
+
+from benchmarks.clips import ROOT, Corpus, corpus, scratch
+from benchmarks.long import RATE_HZ, clip
+from benchmarks.server import Server, serving
+from benchmarks.table import Results, Row, at_least, at_most
+from benchmarks.tasks import _origin as origin
+from benchmarks.watch import whole_tree
+
+Kind: TypeAlias = Literal["synchronous", "task", "live"]
+
+SHARES: Final[Mapping[Kind, float]] = {"synchronous": 0.8, "task": 0.1, "live": 0.1}
+CLIP_S: Final = 3.0
+LATENCY_MS: Final = 200
+SLOTS: Final = 4
+SETTINGS: Final = {
+    "ENGINES__DEFAULT": "scripted",
+    "ENGINES__ALIGNERS": "0",
+    "SCRIPTED__LATENCY_MS": str(LATENCY_MS),
+    "SCRIPTED__SLOTS": str(SLOTS),
+    "FETCH__ALLOW_NETWORKS": "127.0.0.0/8",
+    "LOG__LEVEL": "warning",
+}
+SHEDDING: Final = {"SERVER__MOST_WAITING": "32", "JOBS__MOST_UNFINISHED": "64", "LIVE__MOST_SESSIONS": "32"}
+WORKERS: Final = 16
+POLL_S: Final = 0.5
+LONGEST_S: Final = 120.0
+LOOK_S: Final = 1.0
+KEY: Final = {"Authorization": "Bearer bench"}
+JSON: Final = {"Content-Type": "application/json"}
+SESSION: Final = {"type": "transcription", "audio": {"input": {"turn_detection": None}}}
+PIECE_BYTES: Final = 12_800
+OVERLOAD_S: Final = 30.0
+"""At least: the queues have to fill first."""
+REFUSED: Final = "refused"
+ABOUT: Final = Console(stderr=True)
+
+
+class Refused(Exception):
+    """The server has said that it is busy."""
+
+
+@dataclass
+class Told:
+    """What came of jobs."""
+
+    latencies_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """By kind; ``REFUSED``: until the server said no."""
+    errors: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def n_done(self) -> int:
+        return sum(len(times) for kind, times in self.latencies_s.items() if kind != REFUSED)
+
+    @property
+    def n_asked(self) -> int:
+        return self.n_done + len(self.latencies_s[REFUSED]) + self.errors.total()
+
+
+class Clients:
+    """Do jobs of all kinds at one server."""
+
+    def __init__(self, server: Server, client: httpx2.AsyncClient, url: str) -> None:
+        self._port, self._client = server.port, client
+        data = _wav()
+        part = {"type": "input_audio", "input_audio": {"data": "data:audio/wav;base64," + _text(data)}}
+        chat = {"model": "qwen3-asr-flash", "messages": [{"role": "user", "content": [part]}]}
+        self._chat = json.dumps(chat).encode()  # once: the client must not be what is measured
+        self._task_order = json.dumps({"model": "paraformer-v2", "input": {"file_urls": [url]}}).encode()
+        pieces = (data[at : at + PIECE_BYTES] for at in range(44, len(data), PIECE_BYTES))
+        self._spoken = [
+            json.dumps({"type": "session.update", "session": SESSION}),
+            *(json.dumps({"type": "input_audio_buffer.append", "audio": _text(piece)}) for piece in pieces),
+            json.dumps({"type": "input_audio_buffer.commit"}),
+        ]
+
+    async def do(self, kind: Kind, told: Told) -> None:
+        """One job, noted in *told*."""
+        begun = time.perf_counter()
+        work: Mapping[Kind, Callable[[], Awaitable[None]]]
+        work = {"synchronous": self._synchronous, "task": self._task, "live": self._live}
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                await work[kind]()
+        except Refused:
+            told.latencies_s[REFUSED].append(time.perf_counter() - begun)
+        except Exception as error:  # noqa: BLE001 - it is what we look for
+            told.errors[f"{kind}: {type(error).__name__}: {error}"[:200]] += 1
+        else:
+            told.latencies_s[kind].append(time.perf_counter() - begun)
+
+    async def _synchronous(self) -> None:
+        answer = await self._ask("/v1/chat/completions", self._chat)
+        assert "lasting" in answer["choices"][0]["message"]["content"]
+
+    async def _task(self) -> None:
+        path = "/api/v1/services/audio/asr/transcription"
+        task_id = (await self._ask(path, self._task_order, {"X-DashScope-Async": "enable"}))["output"]["task_id"]
+        while True:
+            await asyncio.sleep(POLL_S)
+            answer = await self._client.get(f"/api/v1/tasks/{task_id}", headers=KEY)
+            state = answer.raise_for_status().json()["output"]["task_status"]
+            if state not in ("PENDING", "RUNNING"):
+                assert state == "SUCCEEDED", state
+                return
+
+    async def _live(self) -> None:
+        url = f"ws://127.0.0.1:{self._port}/v1/realtime?intent=transcription"
+        async with connect(url, additional_headers=KEY, compression=None, proxy=None, open_timeout=LONGEST_S) as socket:
+            for frame in self._spoken:
+                await socket.send(frame)
+            async for message in socket:
+                event = json.loads(message)
+                if event["type"] == "error":
+                    if "later" in event["error"]["message"]:
+                        raise Refused
+                    raise RuntimeError(event["error"]["message"])
+                if event["type"].endswith("transcription.completed"):
+                    return
+        raise RuntimeError("closed before its text")
+
+    async def _ask(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        answer = await self._client.post(path, content=body, headers={**KEY, **JSON, **(headers or {})})
+        if answer.status_code in (429, 503):
+            raise Refused
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit code: 1 if a target is missed and ``--check`` was given."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks mixed", description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=30.0, help="of the load; the overload takes a tenth of it")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
+    parser.add_argument("--output", type=Path, default=ROOT / "bench-results" / "mixed", help="folder for the results")
+    asked = parser.parse_args(arguments)
+    rows = uvloop.run(_measure(60 * asked.minutes))
+    clips = Corpus(f"the first {CLIP_S:g} s of a clip of tests/data", corpus(quick=True).clips[:1])
+    results = Results(clips, CLIP_S, asked.minutes < 30, rows)
+    results.write(asked.output, Console())
+    return int(asked.check and any(row.met is False for row in rows))
+
+
+async def _measure(seconds: float) -> list[Row]:
+    chance = random.Random(1)
+    with scratch() as folder:
+        (Path(folder) / "clip.wav").write_bytes(_wav())
+        async with origin(Path(folder)) as base:
+            url = f"{base}/clip.wav"
+            async with serving(**SETTINGS) as server, _client(server) as client:
+                capacity = await _capacity(Clients(server, client, url), min(20.0, seconds / 3), chance)
+                load = await _load(server, Clients(server, client, url), 0.8 * capacity, seconds, chance)
+            async with serving(**SETTINGS, **SHEDDING) as server, _client(server) as client:
+                clients = Clients(server, client, url)
+                overload = await _overload(clients, capacity, max(OVERLOAD_S, seconds / 10), chance)
+    return [Row("mixed", f"capacity, {WORKERS} clients", capacity, "jobs/s"), *load, *overload]
+
+
+def _client(server: Server) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(
+        base_url=f"http://127.0.0.1:{server.port}",
+        timeout=LONGEST_S,
+        limits=httpx2.Limits(max_connections=None),
+        trust_env=False,
+    )
+
+
+async def _capacity(clients: Clients, seconds: float, chance: random.Random) -> float:
+    """Jobs per second, after some that are not counted."""
+    told = Told()
+    end = time.perf_counter() + seconds
+
+    async def work() -> None:
+        while time.perf_counter() < end:
+            await clients.do(_any(chance), told)
+
+    for _ in range(WORKERS):
+        await clients.do("synchronous", Told())
+    begun = time.perf_counter()
+    await asyncio.gather(*(work() for _ in range(WORKERS)))
+    if told.errors:
+        raise RuntimeError(f"jobs failed: {told.errors}")
+    return told.n_done / (time.perf_counter() - begun)
+
+
+async def _load(server: Server, clients: Clients, per_s: float, seconds: float, chance: random.Random) -> list[Row]:
+    told = Told()
+    looks: list[tuple[int, float]] = []
+
+    async def look() -> None:
+        while True:
+            with suppress(OSError):  # a process ended while we looked
+                looks.append((told.n_done, sum(process.rss_mb for process in whole_tree(server.pid))))
+            await asyncio.sleep(LOOK_S)
+
+    looking = asyncio.create_task(look())
+    await _begin(clients, told, per_s, seconds, chance)
+    looking.cancel()
+    name = f"{seconds / 60:g} min at 80 %"
+    for error, times in told.errors.most_common(5):
+        ABOUT.print(f"{times} × {error}", markup=False)
+    steady = looks[len(looks) // 5 :]
+    return [
+        Row("mixed", f"{name}: jobs done", told.n_done, ""),
+        Row("mixed", f"{name}: errors", told.errors.total(), "", at_most(0)),
+        Row("mixed", f"{name}: refused", len(told.latencies_s[REFUSED]), "", at_most(0)),
+        Row("mixed", f"{name}: memory per 1 000 jobs", 1000 * _slope(steady), "MB", at_most(1)),
+        Row("mixed", f"{name}: memory at the end", looks[-1][1], "MB"),
+        *(
+            Row("mixed", f"{name}: {kind}, p{100 * share:g}", 1000 * _quantile(told.latencies_s[kind], share), "ms")
+            for kind in SHARES
+            for share in (0.5, 0.99)
+        ),
+    ]
+
+
+async def _overload(clients: Clients, capacity: float, seconds: float, chance: random.Random) -> list[Row]:
+    told = Told()
+    begun = time.perf_counter()
+    await _begin(clients, told, 3 * capacity, seconds, chance)
+    goodput = told.n_done / (time.perf_counter() - begun) / capacity
+    refused = told.latencies_s[REFUSED]
+    for error, times in told.errors.most_common(5):
+        ABOUT.print(f"{times} × {error}", markup=False)
+    return [
+        Row("mixed", "at 300 %: jobs that were begun", told.n_asked, ""),
+        Row("mixed", "at 300 %: done, of the capacity", 100 * goodput, "%", at_least(80)),
+        Row("mixed", "at 300 %: refused", 100 * len(refused) / told.n_asked, "%"),
+        Row("mixed", "at 300 %: time to a refusal, p95", 1000 * _quantile(refused, 0.95), "ms", at_most(250)),
+        Row("mixed", "at 300 %: other errors", told.errors.total(), "", at_most(0)),
+    ]
+
+
+async def _begin(clients: Clients, told: Told, per_s: float, seconds: float, chance: random.Random) -> None:
+    """Jobs at moments that know nothing of each other, as people come; returns when all have ended."""
+    end = time.perf_counter() + seconds
+    due = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        while (due := due + chance.expovariate(per_s)) < end:
+            await asyncio.sleep(due - time.perf_counter())
+            group.create_task(clients.do(_any(chance), told))
+
+
+def _any(chance: random.Random) -> Kind:
+    return chance.choices(list(SHARES), list(SHARES.values()))[0]
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[math.ceil(share * len(values)) - 1] if values else 0.0
+
+
+def _slope(points: Sequence[tuple[float, float]]) -> float:
+    """Of the straight line that fits best."""
+    mean_x, mean_y = (sum(values) / len(points) for values in zip(*points, strict=True))
+    spread = sum((x - mean_x) ** 2 for x, _ in points)
+    return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
+
+
+def _wav() -> bytes:
+    out = BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ // 2)
+        file.writeframes(clip(CLIP_S)[::2].tobytes())
+    return out.getvalue()
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
