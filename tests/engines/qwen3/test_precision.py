@@ -12,7 +12,7 @@ from qasr.engines.qwen3.cache import KvSlots, Prefill, Span, Step
 from qasr.engines.qwen3.checkpoint import load
 from qasr.engines.qwen3.decoder import Decoder
 from qasr.engines.qwen3.features import Sound
-from qasr.engines.qwen3.linear import Int8, check_int8, dense
+from qasr.engines.qwen3.linear import Int8, check_int8, dense, packed
 from qasr.engines.qwen3.loop import Job
 from qasr.engines.qwen3.model import assemble
 from qasr.engines.qwen3.setup import Precision
@@ -33,7 +33,7 @@ def ours(folders: Folders, precision: Precision, *, steps: int = 0) -> torch.Ten
     stored = torch.float32 if precision == "fp32" else torch.bfloat16
     active = torch.bfloat16 if precision == "bf16" else torch.float32
     model = load(folders("asr", "hf"), dtype=stored).model
-    decoder = Decoder(model, Int8 if precision == "int8" else dense, dtype=active, kv_dtype=stored, device="cpu")
+    decoder = Decoder(model, Int8 if precision == "int8" else packed, dtype=active, kv_dtype=stored, device="cpu")
     slots: KvSlots = decoder.slots(2, 200)
     begin = len(IDS) - steps
     with torch.inference_mode():
@@ -71,6 +71,15 @@ def test_bytes_are_close(checkpoints: Folders) -> None:
 
     assert 1e-3 < error(ours(checkpoints, "int8"), exact) < INT8_ERROR
     assert error(ours(checkpoints, "int8", steps=40), exact) < INT8_ERROR
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, 16, 200])
+def test_packed_weights_are_the_same_weights(n_rows: int) -> None:
+    """Only their order in memory differs."""
+    torch.manual_seed(0)
+    weight, x = torch.randn(96, 64).bfloat16(), torch.randn(n_rows, 64).bfloat16()
+
+    assert torch.allclose(dense(weight)(x).float(), packed(weight)(x).float(), rtol=2**-7)
 
 
 def test_a_row_of_bytes_does_not_depend_on_its_neighbors() -> None:

@@ -25,7 +25,7 @@ CHUNK: Final = 100
 """Frames that are convolved together: 1 s."""
 STEPS: Final = 13
 """That a full chunk has after its convolutions."""
-MOST_CHUNKS: Final = 64
+MOST_CHUNKS: Final = 16
 """Convolved in one call; each holds about 6 MB in bfloat16."""
 
 _numbers = itertools.count()

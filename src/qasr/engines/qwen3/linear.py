@@ -1,6 +1,8 @@
-"""Matrix products of the decoder: as they are, or with eight-bit weights.
+"""Matrix products of the decoder: as they are, as a processor reads them best, or with eight-bit weights.
 
-``dense`` keeps the weights' own type. ``Int8`` keeps one byte per weight with a scale per output, and gives every row
+``dense`` keeps the weights as they are. ``packed`` lays weights in bfloat16 in the order in which oneDNN reads them:
+the same numbers come out, and a step of a few rows, which otherwise lays them anew each time, takes two thirds of the
+time. ``Int8`` keeps one byte per weight with a scale per output, and gives every row
 of the input a scale of its own (w8a8, dynamic); sums are exact, so a row's result does not depend on its neighbors::
 
     x [n, inputs] ──÷ its row's largest──▶ bytes, 1 to 255 ──· weights, -127 to 127──▶ sums ──· scales──▶ [n, outputs]
@@ -24,6 +26,8 @@ MakeLinear: TypeAlias = Callable[[torch.Tensor], Linear]
 """From weights ``[outputs, inputs]`` to the product with them."""
 
 LARGEST: Final = 127
+FEW: Final = 16
+"""Rows that the order of the weights is best for."""
 MIDDLE: Final = 128
 """The byte that stands for zero in the input: the operator is fast for unsigned bytes only."""
 LEAST: Final = 1e-8
@@ -34,6 +38,18 @@ def dense(weight: torch.Tensor) -> Linear:
     """The exact product."""
     weight = weight.detach()
     return lambda x: F.linear(x, weight)
+
+
+def packed(weight: torch.Tensor) -> Linear:
+    """The exact product with weights in bfloat16, faster; ``dense`` where oneDNN has none."""
+    if weight.dtype != torch.bfloat16 or weight.device.type != "cpu" or not _has_packing():
+        return dense(weight)
+    laid = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), FEW)  # noqa: SLF001 - what torch.compile uses, too
+    return lambda x: torch.ops.mkldnn._linear_pointwise(x, laid, None, "none", [], "")  # noqa: SLF001
+
+
+def _has_packing() -> bool:
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
 
 
 class Int8:

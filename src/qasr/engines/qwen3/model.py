@@ -10,7 +10,7 @@ from qasr.engines.qwen3 import checkpoint
 from qasr.engines.qwen3.checkpoint import BadCheckpoint
 from qasr.engines.qwen3.decoder import Decoder
 from qasr.engines.qwen3.encoder import Encoder
-from qasr.engines.qwen3.linear import Int8, check_int8, dense
+from qasr.engines.qwen3.linear import Int8, check_int8, packed
 from qasr.engines.qwen3.loop import Loop
 from qasr.engines.qwen3.prompt import Prompts
 from qasr.engines.qwen3.setup import Device, Precision, Setup
@@ -50,7 +50,7 @@ def assemble(setup: Setup, *, cut_loops: bool = True) -> Model:
         check_int8()
         decoder = Decoder(loaded.model, Int8, dtype=torch.float32, kv_dtype=stored, device=device)
     else:
-        decoder = Decoder(loaded.model, dense, dtype=stored, kv_dtype=stored, device=device)
+        decoder = Decoder(loaded.model, packed, dtype=stored, kv_dtype=stored, device=device)
     loop = Loop(
         encoder,
         decoder,
