@@ -266,7 +266,7 @@ def test_word_alignment_needs_an_aligner() -> None:
 def test_how_the_text_is_written() -> None:
     """Fillers and numbers are heard as asked; the live interface's names mean the same here."""
     plain = submit("paraformer-v2").options
-    asked = {
+    asked: dict[str, Any] = {
         "disfluency_removal_enabled": True,
         "inverse_text_normalization_enabled": True,
         "punctuation_prediction_enabled": False,

@@ -222,6 +222,15 @@ def test_hidden_words(text: str, hidden: HiddenWords, left: str) -> None:
     assert "".join(found.text.split()) == "".join(word.text + word.punctuation for word in found.words)
 
 
+def test_a_thousand_long_words_are_found_at_once() -> None:
+    """As many as clients may send; the longest counts, and each blank of a phrase may be several."""
+    words = tuple("a" * length + tail for length in range(1, 201) for tail in ("", "b", " c", "笨", "d e"))
+    hidden = HiddenWords(starred=words)
+    found = [hide(spoken(text), hidden) for text in ("aaa x aab", "aa   c", "aa笨蛋", "aaad", "A" * 5000)]
+
+    assert ["*** x ***", "**   *", "***蛋", "aaad", "A" * 5000] == [one.text if one else None for one in found]
+
+
 def test_covered_words_keep_their_places() -> None:
     """As many asterisks as letters, at the same time."""
     found = hide(spoken("It damn works."), HiddenWords(starred=("damn",)))

@@ -64,6 +64,7 @@ def test_what_is_written_stays(text: str) -> None:
 
     assert written == normalize(written).text
     assert written
+    assert all(edit.text for edit in normalize(text).edits)
 
 
 @given(ANY)
@@ -109,8 +110,8 @@ def test_long_nonsense_is_read(part: str) -> None:
 
 
 def test_edits_are_checked() -> None:
-    """Deleting and overlapping are mistakes of a rule."""
+    """Edits of nothing and overlapping ones are mistakes of a rule."""
     with pytest.raises(ValueError, match="no edit"):
-        Edit(0, 1, "")
+        Edit(1, 1, "x")
     with pytest.raises(ValueError, match="overlap"):
         Rewriting("abc", [Edit(0, 2, "x"), Edit(1, 3, "y")])

@@ -1,8 +1,8 @@
 """Fillers: sounds that people make while they think, and that say nothing. Chinese and English.
 
-Some are nothing else (嗯, 呃, *um*, *uh*) and go wherever they stand. Others are words, too (*ah*, a last 啊); they
-go only where they stand alone: at the beginning or behind a mark, and before one. What answers or asks stays:
-*uh-huh*, *mm-hmm*, 嗯？. So do words that are fillers by their place in a sentence only (那个, *like*, *you know*), and
+Some are nothing else (嗯, 呃, *um*, *uh*) and go wherever they stand. Others are words, too (*ah*, a last 啊); they go
+only where they stand alone: at the beginning or behind a mark, and before one. What answers or asks stays: *uh-huh*,
+*mm-hmm*, 嗯？. So do words that are fillers by their place in a sentence only (那个, *like*, *you know*), and
 words said twice: leaving them out could change what was meant.
 """
 
@@ -14,7 +14,7 @@ from qasr.pipeline.itn import LANGUAGES
 from qasr.pipeline.rewriting import Rewriting
 
 _ALONE_ONLY: Final = "啊哦噢喔诶誒欸唉哎额額唔呣"
-_HAN_OR_KANA: Final = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
+_HAN: Final = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 _KANA: Final = re.compile("[\u3040-\u30ff]")
 _LATIN: Final = r"[0-9A-Za-z_\u00c0-\u024f]"
 _FILLER: Final = re.compile(
@@ -34,17 +34,15 @@ def without_fillers(text: str, language: str | None = None) -> Rewriting:
     """
     if (language is not None and language not in LANGUAGES) or (language is None and _KANA.search(text)):
         return Rewriting(text, ())
-    latin = language is not None or _HAN_OR_KANA.search(text) is not None
-    return without(text, lambda left: _find(left, english=latin))
+    english = language is not None or _HAN.search(text) is not None
+    return without(text, lambda left: _find(left, english=english))
 
 
 def _find(text: str, *, english: bool) -> list[Span]:
     """Fillers in *text*. Where it may be in any language, *um* and *er* are none: both are words in German."""
     found: list[Span] = []
-    capitals = text.isupper()
-    """All of it is written so; else capitals are the letters of a name, as in ER."""
-    open_until = 0
-    """Up to here nothing but fillers stands behind the last mark."""
+    capitals = text.isupper()  # all of it is written so; else capitals are the letters of a name, as in ER
+    open_until = 0  # up to here, nothing but fillers stands behind the last mark
     for match in _FILLER.finditer(text):
         begin, end = match.span()
         begins = _begins(text, begin, open_until)

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Final
 
 from qasr.domain.options import HiddenWords
@@ -11,26 +11,23 @@ from qasr.pipeline.filters.removal import Span, without
 from qasr.pipeline.rewriting import Rewriting, retimed, rewritten
 from qasr.pipeline.words import locate_words
 
-_UNSPACED: Final = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f"
-"""Scripts without blanks: a hidden word may stand inside of anything there."""
-_LETTER: Final = rf"[^\W{_UNSPACED}]"
+_LETTER: Final = re.compile("[^\\W\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f]")
+"""Of scripts with blanks; in the others, a hidden word may stand inside of anything."""
 
 
 def hide(sentence: Sentence, hidden: HiddenWords) -> Sentence | None:
     """*sentence* as its client wants it; None where nothing is left to show. Words keep their times."""
     left: Sentence | None = sentence
     if hidden.removed:
-        left = rewritten(sentence, without(sentence.text, partial(_spans, _pattern(hidden.removed))))
-    return _covered(left, _pattern(hidden.starred)) if left is not None and hidden.starred else left
+        left = rewritten(sentence, without(sentence.text, _finder(hidden.removed).find))
+    return _covered(left, _finder(hidden.starred)) if left is not None and hidden.starred else left
 
 
-def _spans(pattern: re.Pattern[str], text: str) -> list[Span]:
-    return [match.span() for match in pattern.finditer(text)]
-
-
-def _covered(sentence: Sentence, pattern: re.Pattern[str]) -> Sentence:
+def _covered(sentence: Sentence, finder: "_Finder") -> Sentence:
     """A phrase may span several words; each keeps its length, so each stays where it is."""
-    text = pattern.sub(_stars, sentence.text)
+    text = sentence.text
+    for begin, end in finder.find(text):
+        text = text[:begin] + re.sub(r"\S", "*", text[begin:end]) + text[end:]
     if text == sentence.text:
         return sentence
     words, places = sentence.words, locate_words(sentence.text)
@@ -40,17 +37,56 @@ def _covered(sentence: Sentence, pattern: re.Pattern[str]) -> Sentence:
     return replace(sentence, text=text, words=tuple(shown))
 
 
-def _stars(match: re.Match[str]) -> str:
-    return re.sub(r"\S", "*", match[0])
+class _Finder:
+    """Finds words, the longest at each place, in any case, and not inside of longer words of scripts with blanks.
+
+    No pattern: clients may send a thousand words of two hundred characters, and a pattern of these takes seconds.
+    """
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self._known = {_lower(" ".join(word.split())) for word in words}
+        self._lengths: dict[str, list[int]] = {}
+        for first in {word[0] for word in self._known}:
+            theirs = {len(word) for word in self._known if word[0] == first}
+            self._lengths[first] = sorted(theirs, reverse=True)
+
+    def find(self, text: str) -> list[Span]:
+        """Where they stand, in order; each blank of a phrase may be several."""
+        places = [
+            place for place, char in enumerate(text) if not (char.isspace() and text[place - 1 : place].isspace())
+        ]
+        line = _lower("".join(" " if text[place].isspace() else text[place] for place in places))
+        found: list[Span] = []
+        place = 0
+        while place < len(line):
+            end = self._end(line, place)
+            if end is not None:
+                found.append((places[place], places[end - 1] + 1))
+            place = end or place + 1
+        return found
+
+    def _end(self, line: str, begin: int) -> int | None:
+        """Where the longest that begins at *begin* ends."""
+        for length in self._lengths.get(line[begin], ()):
+            end = begin + length
+            if (
+                end <= len(line)
+                and line[begin:end] in self._known
+                and not _inside(line, begin)
+                and not _inside(line, end)
+            ):
+                return end
+        return None
 
 
-@lru_cache(maxsize=64)
-def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
-    """Finds *words*, longest first, in any case, and not inside of longer words of scripts with blanks."""
-    return re.compile("|".join(_alone(word) for word in sorted(words, key=len, reverse=True)), re.IGNORECASE)
+_finder = lru_cache(maxsize=64)(_Finder)
 
 
-def _alone(word: str) -> str:
-    head = rf"(?<!{_LETTER})" if re.match(_LETTER, word) else ""
-    tail = rf"(?!{_LETTER})" if re.match(_LETTER, word[-1]) else ""
-    return head + r"\s+".join(map(re.escape, word.split())) + tail
+def _lower(text: str) -> str:
+    """In lower case, of the same length."""
+    return "".join(low if len(low := char.lower()) == 1 else char for char in text)
+
+
+def _inside(line: str, place: int) -> bool:
+    """Whether a word of a script with blanks goes on at *place*."""
+    return 0 < place < len(line) and all(map(_LETTER.match, line[place - 1 : place + 1]))

@@ -18,6 +18,8 @@ Span: TypeAlias = tuple[int, int]
 """Begin and end of what is left out."""
 
 _WEAK: Final = ",，、;；:：—–…"
+MOST_ROUNDS: Final = 20
+"""Nobody speaks so that it takes more than two."""
 STRONG: Final = ".。!！?？"
 MARKS: Final = _WEAK + STRONG
 _WEAK_MARKS: Final = re.compile(rf"\s*(?:\.{{2,}}|[{_WEAK}])++")
@@ -36,12 +38,14 @@ _BEHIND: Final = 12
 
 
 def without(text: str, find: Callable[[str], Sequence[Span]]) -> Rewriting:
-    """*text* without what *find* finds in it, and in what is left then, until nothing more is found.
+    """*text* without what *find* finds in it, and in what is left then, for at most ``MOST_ROUNDS``.
 
-    *find* tells spans in order that do not overlap and hold more than blanks; so each round leaves fewer characters.
+    *find* tells spans in order that do not overlap and hold more than blanks.
     """
     current, places = text, [*range(len(text))]
-    while spans := find(current):
+    for _ in range(MOST_ROUNDS):
+        if not (spans := find(current)):
+            break
         step = Rewriting(current, _apart(edit for span in _joined(current, spans) for edit in _edits(current, *span)))
         places = [places[step.origin(place, place + 1)[0]] for place in range(len(step.text))]
         current = step.text

@@ -8,7 +8,7 @@
 
 Each grammar looks at its own script, so a sentence of both is written right in both. Both are careful: what can be read
 in more than one way, idioms, and small numbers that count nothing in particular stay words. A text that was normalized
-is not changed again, and none becomes empty. What is written how: docs/itn.md; why there is no library in here:
+is not changed again, and none becomes empty. What is written how: docs/text.md; why there is no library in here:
 docs/decisions/0015.
 """
 

@@ -36,7 +36,7 @@ _FIXED: Final = re.compile(
             "十年树木|十年寒窗|十年如一日|十年磨一剑|十年生死|十天半个月|十之八九|十有八九|十万八千里",
             "三十而立|四十不惑|五十知天命|六十耳顺|三十年河[东西]|三十六计|七十二变|七十二行|三百六十行",
             "五十步笑百步|八十一难|十八般|十八罗汉|十三陵|一千零一夜|万元户",
-            "二百五(?![十百千万0-9])|一二三(?![零〇一二三四五六七八九])|五五开|四五六七|九一八(?=事变)|一二[·.]?九(?=运动)",
+            "七七八八|二百五(?![十百千万0-9])|一二三(?![零〇一二三四五六七八九])|五五开|四五六七|九一八(?=事变)|一二[·.]?九(?=运动)",
             "(?<=[周週期拜])[一二三四五六](?=[一二三四五六七八九十两兩]+[点點])",
             "十一(?=长假|假期|黄金周|国庆|期间)|(?<=双)十[一二]|(?<=初)[一二三四五六七八九十]",
             "(?<=[正腊臘]月)[一二三四五六七八九十]+|(?<=[红紅])十字|五月天|三月不知|五月花",
@@ -59,7 +59,7 @@ _UNIT: Final = re.compile(
     "(?:"
     "平方(?:公里|米|厘米)?|立方(?:米|厘米)?|公里|[厘毫微纳]米|公[斤顷吨尺分]|[毫微]克|毫升|"
     "摄氏度?|华氏度?|个百分点|兆?赫兹?|兆瓦|"
-    "[美欧日港澳韩加]元|英镑|美金|港币|人民币|块钱|元(?![里论素旦宵老次化件凶首帅气])|"
+    "[美欧日港澳韩加]元|英镑|美金|港币|人民币|[块毛]钱|元(?![里论素旦宵老次化件凶首帅气])|"
     "米(?![饭粉面老线勒])|(?<![两兩])(?:[号號](?![称召码])|月(?![亮饼光色台老球嫂]))|"
     r"\s?(?:[kKmMcC]?m|[kKmM]?g|[KMGT]B|[kMG]?Hz|[GK])(?![A-Za-z])"
     ")"
@@ -282,6 +282,14 @@ def _coins(match: re.Match[str]) -> list[Edit] | None:
     return [*found, _at(match, "least", str(_DIGITS[match["least"]]))] if match["least"] else found
 
 
+def _height(match: re.Match[str]) -> list[Edit] | None:
+    """一米七五, 两米三"""
+    large, small = cardinal(match["large"]), digits(match["small"])
+    if large is None or small is None:
+        return None
+    return [_at(match, "large", written(large, match["large"])), _at(match, "small", small)]
+
+
 def _measured(match: re.Match[str]) -> list[Edit] | None:
     if _is_rough(match):
         return []
@@ -382,10 +390,11 @@ _RULES: Final[tuple[_Rule, ...]] = tuple(
         (
             (
                 f"(?P<large>{_RUN})[块塊元](?P<small>[一二三四五六七八九])"
-                r"(?:[毛角](?:(?P<least>[一二三四五六七八九])分)?|(?=[钱錢的左]|\W|$))"
+                rf"(?:[毛角](?:(?P<least>[一二三四五六七八九])(?:分|(?!{_RUN})(?=[钱錢的]|\W|$)))?|(?=[钱錢的左]|\W|$))"
             ),
             _coins,
         ),
+        (f"(?P<large>{_RUN})米(?P<small>[一二三四五六七八九]{{1,2}})(?!{_RUN}|[{_COUNTED}多几幾])", _height),
         (f"(?<!几)(?P<number>{_RUN})(?={_UNIT.pattern})", _measured),
         (f"(?<![胜勝欺抱肩担擔辜自正])[负負](?P<number>{_RUN})", _negative),
         (f"(?<=零下)(?P<number>{_RUN})(?=度|摄|华|$)", _below_zero),
