@@ -126,9 +126,9 @@ def _read(life: Life) -> None:
         life.read()
 
 
-def submit(base: str, urls: list[str]) -> str:
+def submit(base: str, urls: list[str], **parameters: Any) -> str:
     """The id of a new task."""
-    body = {"model": MODEL, "input": {"file_urls": urls}, "parameters": {"language_hints": ["en"]}}
+    body = {"model": MODEL, "input": {"file_urls": urls}, "parameters": {"language_hints": ["en"], **parameters}}
     answer = httpx2.post(f"{base}/api/v1/services/audio/asr/transcription", json=body, headers=HEADERS, timeout=20)
     assert answer.status_code == httpx2.codes.OK, answer.text
     return str(answer.json()["output"]["task_id"])

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import httpx2
 import pytest
 from tests.cli.program import word_error_rate
 from tests.conftest import Speech
-from tests.jobs.program import Said, origin, query, said, start, submit, talk, texts, wait_all, write_wav
+from tests.conversation import conversation
+from tests.jobs.program import Life, Said, origin, query, said, start, submit, talk, texts, wait_all, write_wav
 
 from qasr.pipeline.filed import decode_group
 
@@ -231,3 +233,40 @@ def test_real_speech_survives_kills_word_for_word(tmp_path: Path, references: di
     assert [(one[0][0], one[-1][1]) for one in wanted] == [(one[0][0], one[-1][1]) for one in found]
     assert all(word_error_rate(references[name], text) <= 0.2 for name, text in zip(names, heard, strict=True)), heard
     assert all(words for sentences in found for *_, words in sentences)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_speakers_are_the_same_after_a_kill(tmp_path: Path, speech: Speech) -> None:
+    """Voices that were stored are not looked for again, and become the same speakers."""
+    files = tmp_path / "files"
+    files.mkdir()
+    write_wav(files / "talk.wav", conversation(speech, times=8).pcm)
+    settings = {"QASR_ENGINES__DEFAULT": "scripted"}
+    with origin(files) as base:
+        url = f"{base}/talk.wav"
+        life = start(tmp_path / "undisturbed", tmp_path / "log", settings)
+        wanted = _speakers(life, submit(life.wait_ready(), [url], diarization_enabled=True))
+        life.stop()
+
+        life = start(tmp_path / "data", tmp_path / "log", settings)
+        task_id = submit(life.wait_ready(), [url], diarization_enabled=True)
+        stored = tmp_path / "data" / "objects" / "results" / task_id / "0"
+        deadline = time.monotonic() + 120
+        while not list(stored.glob("*.voices.jsonl")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        life.kill()
+        life = start(tmp_path / "data", tmp_path / "log", settings)
+        found = _speakers(life, task_id)
+        life.stop()
+
+    assert {0, 1, 2} == {speaker for _, _, speaker in wanted}
+    assert wanted == found
+
+
+def _speakers(life: Life, task_id: str) -> list[tuple[int, str, int]]:
+    """Begin, text and speaker of each sentence of a task of one recording, once it has ended."""
+    (output,) = wait_all(life.wait_ready(), [task_id], timeout_s=180)
+    document = httpx2.get(output["results"][0]["transcription_url"], timeout=20).json()
+    return [(s["begin_time"], s["text"], s["speaker_id"]) for s in document["transcripts"][0]["sentences"]]

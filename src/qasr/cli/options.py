@@ -37,11 +37,12 @@ class OptionalNumber(typer.core.TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give ``--speakers`` a value where none follows."""
-        given, after = list[str](), [*args[1:], ""]
-        for place, (arg, following) in enumerate(zip(args, after, strict=True)):
+        given = list[str]()
+        for place, arg in enumerate(args):
             if arg == "--":
                 return super().parse_args(ctx, given + args[place:])
-            given.append("--speakers=auto" if arg == "--speakers" and not following.isdecimal() else arg)
+            stands_alone = arg == "--speakers" and not "".join(args[place + 1 : place + 2]).isdecimal()
+            given.append("--speakers=auto" if stands_alone else arg)
         return super().parse_args(ctx, given)
 
 
