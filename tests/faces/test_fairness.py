@@ -5,15 +5,26 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.faces.dialects import CHAT_DIALECT, data_url
-from tests.faces.test_limits import LONG_S, SUBMISSION
+from tests.faces.test_limits import SUBMISSION
 from tests.server import JFK, KEY, KEYS, LOOPBACK, OTHER_KEY, SCRIPTED, Origin, Server, serving
 
 TASKS: Final = 4
-RECORDINGS: Final = 60
-"""Of each: 180 segments. The engine hears one batch in half a second, so that the first of these tasks ends after the
-better part of a minute.
+RECORDINGS: Final = 100
+"""Of each: 300 segments. The engine hears one batch in half a second, so that the first of these tasks ends after a
+minute.
 """
 BUSY: Final = {"SCRIPTED__SLOTS": "1", "SCRIPTED__LATENCY_MS": "500", "JOBS__CONCURRENCY": "2"}
+
+
+PATIENCE_S: Final = 180.0
+
+
+def until(server: Server, key: str, *wanted: str) -> None:
+    """Wait until the running and ended tasks of *key* are *wanted*."""
+    end = time.monotonic() + PATIENCE_S
+    while [state for state in states(server, key) if state != "PENDING"] != list(wanted):
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def submit(server: Server, key: str, *urls: str) -> str:
@@ -39,16 +50,11 @@ def test_hours_of_one_key_do_not_delay_seconds_of_another(
     with serving(tmp_path, SCRIPTED | KEYS | LOOPBACK | BUSY) as server:
         for _ in range(TASKS):
             submit(server, KEY, *[long] * RECORDINGS)
-        end = time.monotonic() + LONG_S
-        while states(server, KEY).count("RUNNING") < 3:  # the first, and two others
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        until(server, KEY, "RUNNING", "RUNNING", "RUNNING")  # the first, and two others
 
         submit(server, OTHER_KEY, short)
         answer = server.post(CHAT_DIALECT.path, CHAT_DIALECT.body(data_url(JFK)), key=OTHER_KEY)
-        while states(server, OTHER_KEY) != ["SUCCEEDED"]:
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        until(server, OTHER_KEY, "SUCCEEDED")
 
         assert "lasting" in CHAT_DIALECT.text(answer)
         assert {"RUNNING", "PENDING"} == set(states(server, KEY))
