@@ -44,7 +44,7 @@ def test_no_request_is_answered_with_a_failure_of_ours(case: Any, scripted: Serv
         ),
     )
     assert answer.headers["x-request-id"]
-    assert {"nosniff"} == {answer.headers["x-content-type-options"]}
+    assert ["nosniff"] == answer.headers["x-content-type-options"]
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/livez", "/readyz"])
