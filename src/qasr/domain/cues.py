@@ -5,8 +5,8 @@
     sentence ─ atoms (words with what follows them) ─▶ cheapest cuts ─▶ cues of one or two lines ─▶ times
 
 Where to cut is a shortest path: each cue costs something, more if it breaks a clause, is a scrap, or lasts too long. A
-column is the width of a Latin letter; Chinese characters take two. Limits are those that subtitlers work by (42 columns,
-two lines, 7 s, some 20 columns a second), kept where the speech allows it.
+column is the width of a Latin letter; Chinese characters take two. Limits are those of subtitlers (42 columns, two
+lines, 7 s, some 20 columns a second), kept where the speech allows it.
 """
 
 import re
