@@ -4,7 +4,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -59,6 +59,13 @@ class Collector:
             spans = self.of(trace_id)
         assert found, sorted(span.name for span in spans)
         return {name: [span for span in spans if span.name == name] for name in {span.name for span in spans}}
+
+    def first(self, wanted: Callable[[Span], bool]) -> Span:
+        """The first span like this, once there is one."""
+        with self.news:
+            found = self.news.wait_for(lambda: next(filter(wanted, self.spans), None), WAIT_S)
+        assert found is not None
+        return found
 
     def of(self, trace_id: str) -> list[Span]:
         return [span for span in self.spans if span.trace_id.hex() == trace_id]

@@ -92,12 +92,10 @@ def test_a_task_has_a_trace_of_its_own_id(collector: Collector, traffic: Traffic
 
 def test_a_live_session_is_one_trace(collector: Collector, traffic: Traffic) -> None:
     """From the upgrade to the end, with each segment that was heard in it."""
-    with collector.news:
-        opened = [span for span in collector.spans if span.name == "GET /v1/realtime"]
-    granted = next(span for span in opened if facts(span)["http.response.status_code"] == 101)
+    granted = collector.first(lambda span: facts(span).get("qasr.request_id") == traffic.upgrades[0])
     spans = collector.trace(granted.trace_id.hex(), "recognize", "call")
 
-    assert traffic.upgrades[0] == facts(granted)["qasr.request_id"]
+    assert ("GET /v1/realtime", 101) == (granted.name, facts(granted)["http.response.status_code"])
     assert {granted.span_id} == {span.parent_span_id for span in spans["recognize"]}
 
 
