@@ -17,9 +17,12 @@ from tests.server import JFK, Origin, Server
 from qasr.app import build
 from qasr.config import Settings
 
+CUSTOMIZATION: Final = "/api/v1/services/audio/asr/customization"
+WORDS: Final = [{"text": "Gutenberg", "weight": 4}]
+
 
 class Belongings:
-    """What one key has: a task, a file behind ``oss://``, an asset and a record."""
+    """What one key has: a task, a file behind ``oss://``, an asset, a record, a vocabulary and a phrase list."""
 
     def __init__(self, server: Server, origin: Origin, key: str) -> None:
         self.server, self.origin, self.key = server, origin, key
@@ -37,6 +40,21 @@ class Belongings:
         self.record = self.feature(key, self.asset).json()["aiRecord"]["uuid"]
         self.link = httpx2.URL(self._ended(self.task)["results"][0]["transcription_url"])
         self.folder = permit["upload_dir"]
+        self.vocabulary = self.customize(
+            key, action="create_vocabulary", prefix="mine", target_model="fun-asr", vocabulary=WORDS
+        ).json()["output"]["vocabulary_id"]
+        self.phrases = self.compiled(key).json()["output"]["finetuned_output"]
+
+    def customize(self, key: str, **given: object) -> httpx2.Response:
+        return self.server.post(CUSTOMIZATION, {"model": "speech-biasing", "input": given}, key=key)
+
+    def compiled(self, key: str, name: str | None = None) -> httpx2.Response:
+        body = {
+            "model": "paraformer-v1",
+            "training_type": "compile_asr_phrase",
+            "hyper_parameters": {"phrase_list": {"Gutenberg": 2}},
+        }
+        return self.server.post("/api/v1/fine-tunes", body | ({"finetuned_output": name} if name else {}), key=key)
 
     def feature(self, key: str, url: str) -> httpx2.Response:
         body = {"type": "SPEECH_TO_TEXT", "model": "qwen3-asr-flash", "promptObject": {"audioUrl": url}}
@@ -110,7 +128,23 @@ LOOKS: Final[Mapping[str, tuple[Look, object]]] = {
     "POST /oss/{door}": (lambda it, key: it.sneak(key), 403),
     "GET /results/{id}/{number:int}.json": (lambda it, key: it.document(key), 403),
     "POST /api/features": (lambda it, key: it.feature(key, it.asset).status_code, 404),
+    "vocabulary_id in customization": (
+        lambda it, key: it.customize(key, action="query_vocabulary", vocabulary_id=it.vocabulary).status_code, 400,
+    ),
+    "list in customization": (
+        lambda it, key: it.vocabulary in it.customize(key, action="list_vocabulary").text, False,
+    ),
+    "finetuned_output": (lambda it, key: it.compiled(key, it.phrases).status_code, 400),
+    "GET /api/v1/fine-tunes/outputs": (
+        lambda it, key: it.phrases in it.read(key, "GET", "/api/v1/fine-tunes/outputs").text, False,
+    ),
+    "GET /api/v1/fine-tunes/outputs/{id}": (
+        lambda it, key: it.read(key, "GET", f"/api/v1/fine-tunes/outputs/{it.phrases}").status_code, 400,
+    ),
     "GET /api/features/{uuid}": (lambda it, key: it.read(key, "GET", f"/api/features/{it.record}").status_code, 404),
+    "DELETE /api/v1/fine-tunes/outputs/{id}": (
+        lambda it, key: it.read(key, "DELETE", f"/api/v1/fine-tunes/outputs/{it.phrases}").status_code, 400,
+    ),
 }  # fmt: skip
 """Every way to name an object, and what another key is told of one that there is not."""
 
@@ -176,8 +210,8 @@ def test_a_session_is_its_own_sockets(scripted: Server, admin: Admin, path: str)
 
 # ---- all of them
 
-OPEN: Final = {"GET /livez", "GET /readyz", "GET /openapi.json", "GET /docs"}
-"""To everybody; they tell nothing of any key."""
+OPEN: Final = {"GET /livez", "GET /readyz", "GET /openapi.json", "GET /docs", "GET /metrics"}
+"""To everybody, or to this machine; they tell nothing of any key."""
 NOBODYS: Final = {
     "GET /api/v1/uploads",  # makes a permit for the key that asks
     *(f"GET {root}/models" for root in ("/api/v1", "/v1", "/compatible-mode/v1")),
@@ -192,6 +226,8 @@ NAMING: Final[Mapping[str, tuple[str, ...]]] = {
     f"POST {CHAT}": ("oss:// in chat",),
     "POST /v1/chat/completions": ("oss:// in chat",),
     f"POST {SUBMISSION}": ("oss:// in a task",),
+    f"POST {CUSTOMIZATION}": ("vocabulary_id in customization", "list in customization"),
+    "POST /api/v1/fine-tunes": ("finetuned_output",),
     "GET /api/v1/tasks": ("GET /api/v1/tasks", "GET /api/v1/tasks?task_id"),
     "GET /api/v1/tasks/": ("GET /api/v1/tasks",),
 }

@@ -140,7 +140,9 @@ def converse(server: Server, path: str, frames: Sequence[Frame]) -> list[dict[st
 
 
 def open_files(server: Server) -> int:
-    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+    """Without those of databases: these are opened some time after the start, by as many threads as there is work."""
+    names = [str(path.readlink()) for path in Path(f"/proc/{server.process.pid}/fd").iterdir() if path.is_symlink()]
+    return sum(".db" not in name for name in names)
 
 
 @pytest.mark.parametrize("name", DIALOGUES)
