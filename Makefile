@@ -54,7 +54,7 @@ bench-mixed: $(READY)  ## all kinds of work at once for half an hour, then three
 # The baseline: the authors' package, which fixes an older transformers and so cannot share an environment.
 $(OFFICIAL)/.ready: Makefile
 	test -x $(OFFICIAL)/bin/python || $(PYTHON) -m venv $(OFFICIAL)
-	$(OFFICIAL)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 torchaudio==2.13.0 qwen-asr==0.0.6
+	$(OFFICIAL)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 qwen-asr==0.0.6
 	touch $@
 
 bench-engines: $(ENGINES)/.ready $(OFFICIAL)/.ready  ## measure the engines that are extras
