@@ -8,7 +8,7 @@ UV     := $(BIN)/uv
 ENGINES := .venv-engines
 OFFICIAL := .venv-qwen-asr
 
-.PHONY: serve test test-engines fuzz bench bench-tasks bench-live bench-mixed bench-engines lint types docs lock clean
+.PHONY: serve test test-engines fuzz bench bench-accuracy bench-tasks bench-live bench-mixed bench-engines lint types docs lock clean
 .DEFAULT_GOAL := serve
 
 # The environment: exactly what requirements.lock says, checked by hash, plus this project, editable.
@@ -41,6 +41,10 @@ fuzz: $(READY)  ## try 20 times as many and other requests, frames, files and ad
 
 bench: $(READY)  ## measure accuracy, speed and memory; writes bench-results/
 	$(BIN)/python -m benchmarks
+
+bench-accuracy: $(READY)  ## what options bring: words, hotwords, contexts, numbers, speakers, channels; half an hour
+	$(BIN)/python -m benchmarks accuracy hotwords context itn
+	$(BIN)/python -m benchmarks diarization --output bench-results/diarization
 
 bench-tasks: $(READY)  ## the same for recordings of 12 hours, 20 to 40 minutes
 	$(BIN)/python -m benchmarks tasks
