@@ -1,9 +1,9 @@
 """Assets and records: each its owner's, each with an end."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.storage.conftest import Clock
 
 from qasr.domain.errors import NotFound, QuotaExceeded, TooLarge
 from qasr.storage.assets import Assets, Records, plain
@@ -13,28 +13,6 @@ from qasr.storage.quota import Quota
 
 pytestmark = pytest.mark.anyio
 HOUR_MS = 3_600_000
-
-
-class Clock:
-    """Stands still unless it is put forward."""
-
-    now_ms = 1_768_210_752_997
-
-    def __call__(self) -> int:
-        return self.now_ms
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    database.migrate()
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

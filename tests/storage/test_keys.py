@@ -1,7 +1,6 @@
 """Rows of keys: what opens, what does not any more, and that nobody reads a key out of them."""
 
 import re
-from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
@@ -25,14 +24,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    database.migrate()
-    yield database
-    database.close()
 
 
 @pytest.fixture

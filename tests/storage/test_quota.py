@@ -1,11 +1,11 @@
 """Room for files: bounded for each owner and for all, given back by those who do not use it, and free again in time."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import anyio
 import pytest
+from tests.storage.conftest import Clock
 
 from qasr.domain.errors import AccessDenied, QuotaExceeded
 from qasr.storage.database import Database
@@ -15,28 +15,6 @@ from qasr.storage.uploads import Uploads
 
 pytestmark = pytest.mark.anyio
 HOUR_MS = 3_600_000
-
-
-class Clock:
-    """Stands still unless it is put forward."""
-
-    now_ms = 1_768_210_752_997
-
-    def __call__(self) -> int:
-        return self.now_ms
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url)
-    database.migrate()
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
