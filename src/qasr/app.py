@@ -2,8 +2,8 @@
 
 import ipaddress
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import distributions
@@ -102,9 +102,22 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
     )
     chosen = Selection.of(settings)
     async with AsyncExitStack() as stack:
+        group = await stack.enter_async_context(background())
+        # First of all: models load in processes of their own, beside all that follows.
+        engines = await stack.enter_async_context(
+            EngineRoom(
+                chosen,
+                beside=chosen.beside,
+                preload=_preloaded(settings),
+                idle_s=settings.engines.idle_s or None,
+                memory_bytes=settings.engines.memory_mb * 10**6 or None,
+                queue_audio_s=settings.engines.queue_audio_s,
+                aligners=settings.engines.aligners,
+            )
+        )
         database = quota = None
         if serving:
-            database = Database(url_in(settings.data_dir, settings.database.url))
+            database = await anyio.to_thread.run_sync(Database, url_in(settings.data_dir, settings.database.url))
             stack.callback(database.close)
             await anyio.to_thread.run_sync(database.migrate)
             most = settings.uploads
@@ -116,18 +129,6 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
             keep=timedelta(hours=settings.uploads.keep_hours),
             policy_s=settings.uploads.policy_s,
             quota=quota,
-        )
-        group = await stack.enter_async_context(background())
-        engines = await stack.enter_async_context(
-            EngineRoom(
-                chosen,
-                beside=chosen.beside,
-                preload=_preloaded(settings),
-                idle_s=settings.engines.idle_s or None,
-                memory_bytes=settings.engines.memory_mb * 10**6 or None,
-                queue_audio_s=settings.engines.queue_audio_s,
-                aligners=settings.engines.aligners,
-            )
         )
         group.start_soon(sleep_until_cancelled, SWEEP_S, uploads.sweep)
         processes = settings.engines.decoders or min(available_cpus() + 1, 4)
@@ -146,7 +147,7 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
                 folder=settings.data_dir / "fetching",
                 cuts=max(1, processes - 1),
             )
-            desk = await stack.enter_async_context(_tasks(settings, database, books, recordings, fetch))
+            desk = await stack.enter_async_context(_tasks(settings, database, books, recordings, fetch, engines.tried))
         sounds = None
         if serving:
             sounds = await stack.enter_async_context(LiveDecoders(processes=settings.live.decoders))
@@ -202,9 +203,14 @@ async def _books(settings: Settings, database: Database, objects: Objects, quota
 
 @asynccontextmanager
 async def _tasks(
-    settings: Settings, database: Database, books: Books, recordings: Filed, calls: FetchPolicy
+    settings: Settings,
+    database: Database,
+    books: Books,
+    recordings: Filed,
+    calls: FetchPolicy,
+    able: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[Desk]:
-    """The desk; behind it, some time later, the durable engine and its keeper. *calls*: where webhooks may lead."""
+    """The desk; behind it, once *able* is over, the durable engine and its keeper. *calls*: where webhooks may lead."""
     tasks = Tasks(database)
     desk = Desk(tasks, most_unfinished=settings.jobs.most_unfinished, webhook=settings.webhook.url)
 
@@ -215,6 +221,7 @@ async def _tasks(
     perform = Perform(tasks, recordings, ended=note)
 
     async def work() -> None:
+        await able()
         while True:
             try:
                 await _do_tasks(settings, database, perform, recordings, desk)
@@ -456,8 +463,11 @@ def has_keys(settings: Settings) -> bool:
     """Whether the database holds a key, or did."""
     if settings.database.url is None and not (settings.data_dir / FILE).exists():
         return False
-    with closing(Database(url_in(settings.data_dir, settings.database.url))) as database:
-        return has_any(database)
+    engine = create_engine(url_in(settings.data_dir, settings.database.url))
+    try:
+        return has_any(engine)
+    finally:
+        engine.dispose()
 
 
 def is_loopback(host: str) -> bool:

@@ -2,18 +2,15 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-import alembic.command
-import alembic.config
 import anyio
 import pytest
 import sqlalchemy as sa
+from tests.migrations import to_version
 
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.task import TaskId, TaskOrder
-from qasr.storage import database as room
 from qasr.storage.callbacks import Callbacks
 from qasr.storage.database import Database
 from qasr.storage.tasks import Tasks
@@ -105,11 +102,7 @@ async def test_a_call_comes_back_until_it_is_settled(house: House) -> None:
 async def test_tasks_from_before_webhooks_get_their_calls(database_url: str) -> None:
     """The second migration, over rows of the first: those that have ended are not told of any more."""
     database = Database(database_url)
-    config = alembic.config.Config()
-    config.set_main_option("script_location", str(Path(room.__file__).parent / "migrations"))
-    with database.engine.begin() as connection:
-        config.attributes["connection"] = connection
-        alembic.command.upgrade(config, "0001")
+    to_version(database, "0001")
     row = {
         "owner": "me",
         "model": "m",

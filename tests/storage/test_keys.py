@@ -93,7 +93,7 @@ async def test_a_key_is_rotated(ring: KeyRing, clock: Clock) -> None:
 
 async def test_keys_are_listed(ring: KeyRing, clock: Clock, database: Database) -> None:
     """Newest first, also those that are revoked: there were keys, so the door stays shut."""
-    assert (False, False, []) == (await ring.any(), has_any(database), await ring.all())
+    assert (False, False, []) == (await ring.any(), has_any(database.engine), await ring.all())
     first, _ = await ring.create("a", INTERFACES, allowance=Allowance())
     clock.now_ms += 1
     second, _ = await ring.create("b", INTERFACES, allowance=Allowance())
@@ -101,7 +101,7 @@ async def test_keys_are_listed(ring: KeyRing, clock: Clock, database: Database) 
     await ring.revoke(second.id)
 
     assert [second.id, first.id] == [key.id for key in await ring.all()]
-    assert (True, True) == (await ring.any(), has_any(database))
+    assert (True, True) == (await ring.any(), has_any(database.engine))
 
 
 async def test_nobodys_key_is_told(ring: KeyRing) -> None:
@@ -133,7 +133,7 @@ async def test_a_database_that_is_away_is_no_wrong_key(ring: KeyRing, database: 
         await ring.find(text)
     with pytest.raises(EngineUnavailable):
         await ring.any()
-    assert not has_any(database)
+    assert not has_any(database.engine)
 
 
 @pytest.mark.parametrize("number", [-1, float("inf"), float("nan")])

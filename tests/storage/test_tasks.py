@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.migrations import newest, to_version
 
 from qasr.domain.options import Hints, RecognitionOptions
 from qasr.domain.task import ENDED, NEXT, Failure, TaskId, TaskOrder, TaskState
@@ -196,18 +197,29 @@ async def test_old_tasks_are_found_and_forgotten(tasks: Tasks) -> None:
     assert await tasks.get(ID) is None
 
 
-def test_the_newest_migration_is_known_and_makes_the_tables_that_we_use(database_url: str) -> None:
-    """``Database.migrate`` takes a short cut by its number; and tables are what ``database.py`` says."""
+@pytest.mark.parametrize("begun_at", ["0001", None])
+def test_all_migrations_make_the_tables_that_are_made_at_once(database_url: str, begun_at: str | None) -> None:
+    """``Database.migrate`` takes short cuts: by the number of the newest one, and where there is no table yet."""
     database = Database(database_url)
+    if begun_at is not None:
+        to_version(database, begun_at)
     database.migrate()
     with database.engine.connect() as connection:
         version = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one()
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
+        looked_at = sa.inspect(connection)
+        defaults = {
+            (table, column["name"]): str(column["default"]).split("::")[0].strip("'")
+            for table in looked_at.get_table_names()
+            for column in looked_at.get_columns(table)
+            if column["default"] is not None
+        }
     database.migrate()
     database.close()
 
-    assert HEAD == version
+    assert HEAD == version == newest()
     assert [] == differences
+    assert {("tasks", "webhook_calls"): "0"} == defaults
 
 
 @pytest.mark.parametrize(

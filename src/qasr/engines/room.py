@@ -146,6 +146,7 @@ class EngineRoom:
         self._aids: dict[str, asyncio.Future[Any]] = {}  # aligners and taggers, shared by all engines
         self._group: anyio.abc.TaskGroup | None = None
         self._problem: str | None = "the speech engine is loading" if preload else None
+        self._tried = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -189,6 +190,10 @@ class EngineRoom:
         """What who takes *choice* gets at once; None: they have to wait."""
         engine = self._current.get(choice.key)
         return None if engine is None else engine.now
+
+    async def tried(self) -> None:
+        """Wait until the engines wanted from the start are loaded, or one of them did not load."""
+        await self._tried.wait()
 
     @property
     def problem(self) -> str | None:
@@ -383,6 +388,7 @@ class EngineRoom:
                     async with self.lease(model):
                         break
                 except EngineUnavailable as error:
+                    self._tried.set()
                     log.error("no_engine", model=model, reason=str(error))  # noqa: TRY400 - the reason says it all
                     self._problem = str(error)
                 except CapacityError as error:
@@ -390,6 +396,7 @@ class EngineRoom:
                     break
                 await anyio.sleep(RETRY_S)
         self._problem = None
+        self._tried.set()
 
     async def _hold_vad(self) -> None:
         try:

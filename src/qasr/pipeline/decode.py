@@ -183,7 +183,7 @@ class Decoder:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every child can take work."""
+        """Whether a child can take work."""
         return self._pool.is_ready
 
     async def wait_ready(self) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from qasr.domain.bucket import Bucket, Rate, Refusal, take
 from qasr.storage.database import Database, buckets, reachable
@@ -55,13 +54,15 @@ class SharedBuckets:
     """Of all servers on one PostgreSQL: rows that are locked while a token is taken. The database's clock counts."""
 
     def __init__(self, database: Database) -> None:
+        from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415 - a tenth of a second, and most have SQLite
+
         self._database = database
+        self._new = insert(buckets).on_conflict_do_nothing()
 
     async def take(self, rates: Mapping[str, Rate]) -> Refusal | None:
         """One token of each, or of none: then why."""
         if not rates:
             return None
-        new = insert(buckets).on_conflict_do_nothing()
         mine = sa.select(buckets).where(buckets.c.name.in_(rates)).order_by(buckets.c.name).with_for_update()
         change = sa.update(buckets).where(buckets.c.name == sa.bindparam("which"))
         change = change.values(tokens=sa.bindparam("left"), at_ms=sa.bindparam("at"))
@@ -69,7 +70,7 @@ class SharedBuckets:
         def change_all(connection: sa.Connection) -> Refusal | None:
             now = connection.execute(sa.select(_NOW)).scalar_one()
             rows = [{"name": name, "tokens": rates[name].capacity, "at_ms": now} for name in sorted(rates)]
-            connection.execute(new, rows)  # in the order in which they are locked: nobody waits for each other
+            connection.execute(self._new, rows)  # in the order in which they are locked: nobody waits for each other
             found = {row.name: Bucket(row.tokens, row.at_ms) for row in connection.execute(mine)}
             after, refusal = take(found, rates, connection.execute(sa.select(_NOW)).scalar_one())
             values = [{"which": name, "left": bucket.tokens, "at": bucket.at_ms} for name, bucket in after.items()]

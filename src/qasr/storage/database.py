@@ -4,6 +4,7 @@ Calls are synchronous and run in threads: one code path for both databases, and 
 SQLite runs with WAL and full synchronization: what was answered has been written, also when the power fails.
 """
 
+import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any, Final, TypeVar
 import anyio
 import anyio.to_thread
 import sqlalchemy as sa
-import sqlalchemy.orm  # else DBOS imports it in a thread, while queries that look into it are compiled in another
 
 from qasr.domain.errors import EngineUnavailable
 
@@ -162,11 +162,22 @@ files = sa.Table(
     sa.Index("files_by_owner", "owner"),
 )
 
+_versions = sa.Table(
+    "alembic_version",
+    sa.MetaData(),
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""Alembic's own, as it makes it."""
+
 
 class Database:
     """A connection pool and the migrations that belong to it."""
 
     def __init__(self, url: str) -> None:
+        # Else DBOS imports it in a thread, while queries that look into it are compiled in another. Not above: it takes
+        # a third of a second, in which a server that starts has a model to load.
+        importlib.import_module("sqlalchemy.orm")
         self.engine = create_engine(url)
         self._readers = anyio.CapacityLimiter(THREADS)
         self._writers = anyio.CapacityLimiter(1) if self.is_sqlite else self._readers
@@ -179,26 +190,25 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     def migrate(self) -> None:
-        """Bring the tables up to date."""
+        """Bring the tables up to date; make them as they are now where there are none yet."""
         if self._version() == HEAD:  # as at most starts, which are half as long then
             return
-        import alembic.command  # noqa: PLC0415 - heavy, and only here
-        import alembic.config  # noqa: PLC0415
-
-        config = alembic.config.Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self.engine.begin() as connection:
             if not self.is_sqlite:  # one server after the other
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-            config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
+            if sa.inspect(connection).has_table(_versions.name):
+                _upgrade(connection)
+            else:  # what all migrations come to, without loading what runs them
+                metadata.create_all(connection)
+                _versions.create(connection)
+                connection.execute(_versions.insert().values(version_num=HEAD))
 
     def _version(self) -> str | None:
         """Of the tables; None where there are none yet."""
         with self.engine.connect() as connection:
-            if not sa.inspect(connection).has_table("alembic_version"):
+            if not sa.inspect(connection).has_table(_versions.name):
                 return None
-            return str(connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none())
+            return connection.execute(sa.select(_versions.c.version_num)).scalar_one_or_none()
 
     async def read(self, query: Callable[[sa.Connection], T]) -> T:
         """Run *query* in a thread, without a transaction to commit."""
@@ -221,6 +231,16 @@ class Database:
     def close(self) -> None:
         """Return all connections."""
         self.engine.dispose()
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    import alembic.command  # noqa: PLC0415 - heavy, and only here
+    import alembic.config  # noqa: PLC0415
+
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    alembic.command.upgrade(config, "head")
 
 
 @contextmanager

@@ -169,13 +169,13 @@ class KeyRing:
             return await self._database.read(lambda connection: connection.execute(_ANY).first() is not None)
 
 
-def has_any(database: Database) -> bool:
+def has_any(engine: sa.Engine) -> bool:
     """Whether there is, or ever was, a key; also where the tables are older than keys, or not made yet.
 
     Raises:
         EngineUnavailable: the database is away.
     """
-    with reachable(), database.engine.connect() as connection:
+    with reachable(), engine.connect() as connection:
         return sa.inspect(connection).has_table(keys.name) and connection.execute(_ANY).first() is not None
 
 

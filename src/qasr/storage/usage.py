@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.dialects import postgresql, sqlite
 
 from qasr.domain.access import Scope
 from qasr.domain.errors import InvalidParameter
@@ -111,13 +110,22 @@ class UsageBook:
         await self._database.write(lambda connection: connection.execute(old))
 
     def _add(self) -> Any:
-        insert: Any = (sqlite if self._database.is_sqlite else postgresql).insert(usage)
+        insert = self._insert()
         new, line = insert.excluded, usage.c
         sums = {name: line[name] + new[name] for name in _NUMBERS if name != "slowest_ms"}
         slowest = sa.case((new.slowest_ms > line.slowest_ms, new.slowest_ms), else_=line.slowest_ms)
         return insert.on_conflict_do_update(
             index_elements=["day", "owner", "model", "interface"], set_=sums | {"slowest_ms": slowest}
         )
+
+    def _insert(self) -> Any:
+        if self._database.is_sqlite:
+            from sqlalchemy.dialects import sqlite  # noqa: PLC0415 - a tenth of a second each, and one is needed
+
+            return sqlite.insert(usage)
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415
+
+        return postgresql.insert(usage)
 
 
 _NUMBERS: Final = tuple(one.name for one in fields(Use))

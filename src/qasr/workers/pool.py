@@ -101,6 +101,8 @@ class _Child:
         self.ready = asyncio.Event()
         self.news = asyncio.Event()
         """It has loaded, refused to, or died."""
+        self.seen = asyncio.Event()
+        """The same, for the first time."""
         self.refusal: CallFailed | None = None
         """Why it cannot load, in its own words."""
         self.failures = 0
@@ -132,7 +134,7 @@ class _Child:
                     group.start_soon(self._keep_last_words, self.process)
                     await self._read(self.process)
                 self.failures = 0 if self.ready.is_set() else self.failures + 1
-                self.news.set()
+                self._tell()
                 self.ready.clear()  # nobody else's call goes to it
                 with anyio.move_on_after(EXIT_S):  # killing it now would hide from asyncio how it ended
                     await self.process.wait()
@@ -151,6 +153,10 @@ class _Child:
                 last_words=self._last_words.decode(errors="replace"),
             )
             await asyncio.sleep(RESTART_S[min(self.failures, len(RESTART_S) - 1)])
+
+    def _tell(self) -> None:
+        self.news.set()
+        self.seen.set()
 
     def kill(self) -> None:
         """End it for what it does or fails to do."""
@@ -190,11 +196,11 @@ class _Child:
             self.about = msgspec.msgpack.decode(header.body)
             self.refusal = None
             self.ready.set()
-            self.news.set()
+            self._tell()
             return
         if isinstance(header, protocol.Fail) and header.id == protocol.LOADING:
             self.refusal = CallFailed(header.kind, header.message)
-            self.news.set()
+            self._tell()
             return
         call = self._calls.get(header.id)
         if call is None:
@@ -287,9 +293,14 @@ class WorkerPool:
     async def __aenter__(self) -> Self:
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        for child in self._children:
-            self._group.start_soon(child.supervise)
+        self._group.start_soon(self._start, self._group)
         return self
+
+    async def _start(self, group: anyio.abc.TaskGroup) -> None:
+        """One child after the other: the first is ready sooner, and it can answer."""
+        for child in self._children:
+            group.start_soon(child.supervise)
+            await child.seen.wait()
 
     async def __aexit__(self, *exc: object) -> None:
         assert self._group is not None
@@ -303,8 +314,8 @@ class WorkerPool:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every child has loaded."""
-        return all(child.ready.is_set() for child in self._children)
+        """Whether a child has loaded, and can answer."""
+        return any(child.ready.is_set() for child in self._children)
 
     async def wait_ready(self) -> Mapping[str, object]:
         """Wait until every child has loaded; what the first one says about itself.
