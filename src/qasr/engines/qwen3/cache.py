@@ -24,6 +24,11 @@ CALL_PLACES: Final = 128
 true size, two cores; measured."""
 
 
+BLOCK: Final = 128
+"""New tokens of a row that look at once, in bfloat16 on a CPU: as products of matrices, of which none is much larger
+than it need be. 5 ms against torch's 10 for 410 tokens, 15 against 24 for 800; true size, two cores; measured."""
+
+
 class Plan(Protocol):
     """Where the tokens of a forward pass go, and what they look at."""
 
@@ -84,16 +89,36 @@ class Prefill:
             end = span.begin + span.count
             keys[span.slot, :, span.begin : end] = new_k.transpose(0, 1)
             values[span.slot, :, span.begin : end] = new_v.transpose(0, 1)
-            seen = F.scaled_dot_product_attention(
-                rows.transpose(0, 1)[None].to(keys.dtype),
-                keys[span.slot : span.slot + 1, :, :end],
-                values[span.slot : span.slot + 1, :, :end],
-                attn_mask=mask,
-                is_causal=mask is None,
-                enable_gqa=True,
-            )
-            looked.copy_(seen[0].transpose(0, 1))
+            looks = _look_in_blocks if keys.dtype == torch.bfloat16 and keys.device.type == "cpu" else _look
+            looked.copy_(looks(rows.to(keys.dtype), keys[span.slot, :, :end], values[span.slot, :, :end], mask))
         return out
+
+
+def _look(q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """*q* ``[n, query heads, width]`` looks at ``[heads, places, width]``, of which its own places are the last."""
+    seen = F.scaled_dot_product_attention(
+        q.transpose(0, 1)[None], keys[None], values[None], attn_mask=mask, is_causal=mask is None, enable_gqa=True
+    )
+    return seen[0].transpose(0, 1)
+
+
+def _look_in_blocks(q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, _mask: object) -> torch.Tensor:
+    """As ``_look``; scores are rounded to bfloat16 before the softmax, as the library's plain attention has it."""
+    n, _, width = q.shape
+    heads, places = keys.shape[:2]
+    begin, out = places - n, torch.empty_like(q)
+    for at in range(0, n, BLOCK):
+        rows = q[at : at + BLOCK]
+        end = begin + at + len(rows)
+        grouped = rows.view(len(rows), heads, -1, width).permute(1, 2, 0, 3)  # query heads that share keys
+        scores = torch.baddbmm(
+            q.new_empty(1), grouped.reshape(heads, -1, width), keys[:, :end].mT, beta=0, alpha=width**-0.5
+        )
+        later = torch.ones(len(rows), len(rows), dtype=torch.bool).triu(1)
+        scores.view(heads, -1, len(rows), end)[..., begin + at :].masked_fill_(later, -math.inf)
+        seen = torch.bmm(scores.softmax(-1), values[:, :end])
+        out[at : at + BLOCK] = seen.view(grouped.shape).permute(2, 0, 1, 3).reshape(rows.shape)
+    return out
 
 
 def _causal(span: Span, device: str) -> torch.Tensor | None:

