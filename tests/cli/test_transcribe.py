@@ -156,6 +156,17 @@ def test_a_server_tells_speakers_of_files(qasr: Qasr, server: Serving, talk: Pat
     assert re.search(r"^Speaker 2: ", ran.out, re.MULTILINE), ran.out
 
 
+def test_numbers_are_written_as_figures(qasr: Qasr) -> None:
+    """Only if that is wanted."""
+    said = {"QASR_ENGINES__DEFAULT": "scripted", "QASR_SCRIPTED__TEXT": "It rose by twenty five percent."}
+
+    plain = qasr("transcribe", MODERN, **said)
+    figures = qasr("transcribe", "--itn", MODERN, **said)
+
+    assert "It rose by twenty five percent.\n" == plain.out
+    assert "It rose by 25%.\n" == figures.out
+
+
 def test_a_channel_that_is_not_there_is_told(qasr: Qasr) -> None:
     """By number."""
     ran = qasr("transcribe", "--channels", "0,5", MODERN)
@@ -176,6 +187,7 @@ def test_a_channel_that_is_not_there_is_told(qasr: Qasr) -> None:
         (("--server", "http://127.0.0.1:9", "--speakers", "3", "a.wav"), "--speakers"),
         (("--server", "http://127.0.0.1:9", "--channels", "0", "a.wav"), "--channels"),
         (("--server", "http://127.0.0.1:9", "--speakers", "http://example.com/a.wav"), "--speakers"),
+        (("--server", "http://127.0.0.1:9", "--itn", "a.wav"), "--itn"),
         (("-", "-"), "once only"),
         (("--format", "doc", "a.wav"), "doc"),
         (("--model", "no-such-model", "a.wav"), "no-such-model"),

@@ -34,6 +34,7 @@ class Local:
         way: all settings that change what is heard.
         speakers: how many are told apart; 0: that is to be found out; None: they are not.
         channels: tracks that are heard apart from each other; None: all as one.
+        itn: write numbers as figures.
     """
 
     service: Service
@@ -47,6 +48,7 @@ class Local:
     way: str
     speakers: int | None = None
     channels: tuple[int, ...] | None = None
+    itn: bool = False
 
     async def transcribe(self, recording: Recording, heard: Heard) -> Outcome:
         """Hear *recording*.
@@ -58,6 +60,7 @@ class Local:
         options = RecognitionOptions(
             hints=Hints(language=self.language, hotwords=self.hotwords),
             word_times="words" if timed else "none",
+            itn=self.itn,
             channels=self.channels,
             speakers=self.speakers is not None,
             speaker_count=self.speakers or None,

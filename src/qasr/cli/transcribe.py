@@ -63,6 +63,9 @@ def transcribe(
             show_default=False,
         ),
     ] = None,
+    itn: Annotated[
+        bool, typer.Option("--itn", help="Write numbers, dates and amounts as figures, in English and Chinese.")
+    ] = False,
     output_dir: Annotated[
         Path | None,
         typer.Option(help="Write one file per recording into this directory, not to standard output."),
@@ -104,6 +107,7 @@ def transcribe(
             output_dir=output_dir,
             speakers=n_speakers(speakers),
             channels=tracks(channels),
+            itn=itn,
         ),
         Place(server=server, api_key=api_key, data_dir=data_dir, config_file=config, log_level=log_level),
     )

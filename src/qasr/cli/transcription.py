@@ -58,6 +58,8 @@ class Wanted:
     """How many are told apart; 0: that is to be found out; None: they are not."""
     channels: tuple[int, ...] | None = None
     """Tracks that are heard apart from each other, from 0; None: all as one."""
+    itn: bool = False
+    """Write numbers as figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +138,8 @@ def _check(recordings: Sequence[Recording], wanted: Wanted, place: Place) -> Non
         fail("--channels needs no --server: the server's interface for files takes all channels as one")
     if wanted.speakers:
         fail("--speakers N needs no --server: the server's interface for files takes no number; --speakers alone does")
+    if wanted.itn:
+        fail("--itn needs no --server: the server's interface for files has no such option")
     for recording in recordings:
         if recording.is_url and wanted.speakers is not None:
             fail(
@@ -225,6 +229,7 @@ async def _local(
             languages=None if model is None else model.languages,
             speakers=wanted.speakers,
             channels=wanted.channels,
+            itn=wanted.itn,
             spool=temporary,
             way=settings.model_dump_json(include=HEARING),
         )
