@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar, assert_never
+from typing import Final, TypeAlias, TypeVar, assert_never
 
 import anyio
 import numpy as np
@@ -19,7 +19,6 @@ import numpy.typing as npt
 import structlog
 
 from qasr.catalogue import checkpoints
-from qasr.catalogue.checkpoints import Checkpoint
 from qasr.domain import telemetry
 from qasr.domain.audio import BytesSource, FileSource, LiveFormat, MediaLimits, RawFormat, Source, UrlSource
 from qasr.domain.errors import (
@@ -32,8 +31,6 @@ from qasr.domain.errors import (
     QasrError,
     QueueFull,
     TooLarge,
-    UnsupportedLanguage,
-    UnsupportedOption,
 )
 from qasr.domain.live import LiveOptions, LiveSession
 from qasr.domain.options import Hints, Hotword, RecognitionOptions
@@ -46,6 +43,7 @@ from qasr.engines.room import DEFAULT, Choice, EngineRoom, EngineState
 from qasr.engines.slots import Lane
 from qasr.jobs.desk import Desk
 from qasr.pipeline.decode import DecodedStream, Decoder
+from qasr.pipeline.feasible import check_engine, check_live, check_suppression, promised
 from qasr.pipeline.fetch import Fetcher
 from qasr.pipeline.live import LiveLimits, Prepare, live_session
 from qasr.pipeline.live_decode import LiveDecoders, LiveStream
@@ -71,9 +69,6 @@ SEATS_OF_ONE: Final = 56
 
 WAITING: Final = 256
 """Recordings that wait for that; more are told to come later. 64 short clips at once never fill the engine's queue."""
-
-USUAL_S: Final = 30.0
-"""The longest segment of most engines; the others tell once they are loaded."""
 
 Blocks: TypeAlias = AsyncIterator[npt.NDArray[np.float32]]
 
@@ -234,7 +229,7 @@ class Service:
         choice, loaded = self.served_by(model)
         if loaded is not None:
             return loaded.capabilities
-        return None if choice.checkpoint is None else _promised(checkpoints.built_in().find(choice.checkpoint))
+        return None if choice.checkpoint is None else promised(checkpoints.built_in().find(choice.checkpoint))
 
     async def capabilities(self, model: str = DEFAULT) -> Capabilities:
         """What the engine that serves *model* can do, with those that help it.
@@ -377,7 +372,7 @@ class Service:
             RateLimited: too many tasks of this owner are unfinished.
         """
         capabilities = await self.capabilities(order.model)
-        _check_engine(order.options, capabilities, order.model)
+        check_engine(order.options, capabilities, order.model)
         return await self._tasks.submit(await self._with_hotwords(order, capabilities))
 
     async def query(self, task_id: str, owner: str | None) -> Task | None:
@@ -425,7 +420,7 @@ class Service:
     async def _with_hotwords(self, order: AnyOrder, capabilities: Capabilities) -> AnyOrder:
         """*order* with the words of the vocabulary that it names: a task keeps them, whatever becomes of the list."""
         hints = await self._resolved(order.options.hints, order.owner)
-        _check_suppression(order.options.hints, hints, capabilities)
+        check_suppression(order.options.hints, hints, capabilities)
         return replace(order, options=replace(order.options, hints=hints))
 
     def _preparing(self, owner: str, model: str) -> Prepare:
@@ -439,7 +434,7 @@ class Service:
                 known.clear()
                 known[key] = (await self._resolved(key, owner)).hotwords
             resolved = replace(options.hints, hotwords=known[key], vocabulary=None)
-            _check_suppression(key, resolved, capabilities)
+            check_suppression(key, resolved, capabilities)
             return replace(options, hints=resolved)
 
         return prepare
@@ -561,73 +556,9 @@ def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return EngineFailed("The recognition failed for a reason of our own.")
 
 
-def _promised(checkpoint: Checkpoint) -> Capabilities:
-    """What an engine is going to say of itself once it is loaded from *checkpoint*, as far as the catalogue knows."""
-    gives: dict[str, Any] = dict.fromkeys(checkpoint.gives, True)
-    return Capabilities(name=checkpoint.engine, languages=checkpoint.languages, longest_s=USUAL_S, **gives)
-
-
 def _check_feasible(order: Order, engines: LoadedEngines) -> None:
     """Refuse by name what the asked model or the loaded engine cannot do."""
     language = order.options.hints.language
     if language is not None and order.languages is not None and language not in order.languages:
         raise InvalidParameter(f"Language {language!r} is not supported by this model.", parameter="language")
-    _check_engine(order.options, engines.capabilities, order.model)
-
-
-def check_live(options: LiveOptions, capabilities: Capabilities, model: str = DEFAULT) -> None:
-    """Refuse by name what the loaded engine cannot do with live speech."""
-    _check_engine(RecognitionOptions(hints=options.hints, emotion=options.emotion), capabilities, model)
-
-
-def _check_engine(options: RecognitionOptions, capabilities: Capabilities, model: str = DEFAULT) -> None:
-    """Refuse by name what the loaded engine cannot do, with the remedy."""
-    language = options.hints.language
-    if language is not None and capabilities.languages is not None and language not in capabilities.languages:
-        heard = ", ".join(sorted(capabilities.languages))
-        command = checkpoints.built_in().remedy(model, capabilities.name, language=language)
-        raise UnsupportedLanguage(
-            f"The loaded engine {capabilities.name!r} recognizes {heard} only; {language!r} needs another engine "
-            f"({_how(command)}).",
-            parameter="language",
-        )
-    wanted = {
-        "hotwords": (
-            options.hints.vocabulary.parameter if options.hints.vocabulary is not None else "vocabulary",
-            bool(options.hints.hotwords or options.hints.vocabulary),
-            capabilities.hotwords,
-        ),
-        "speaker diarization": ("speaker_diarization_enabled", options.speakers, capabilities.speakers),
-        "emotion": ("emotion", options.emotion, capabilities.emotion),
-    }
-    for name, (parameter, asked, able) in wanted.items():
-        if asked and not able:
-            gives = GIVES.get(name)
-            command = gives and checkpoints.built_in().remedy(model, capabilities.name, gives=gives, language=language)
-            raise UnsupportedOption(
-                f"The loaded engine {capabilities.name!r} has no {name}; leave the option out, or load an engine "
-                f"that has it ({_how(command)}).",
-                parameter=parameter,
-            )
-
-
-def _check_suppression(asked: Hints, resolved: Hints, capabilities: Capabilities) -> None:
-    """Refuse phrases to suppress where that cannot be done: which weights a stored list has, shows late."""
-    parameter = asked.vocabulary.parameter if asked.vocabulary is not None else "vocabulary"
-    if not capabilities.suppression and any(hotword.weight < 0 for hotword in resolved.hotwords):
-        raise UnsupportedOption(
-            f"{parameter}: the loaded engine {capabilities.name!r} favors hotwords and suppresses none; leave those "
-            "of negative weight out.",
-            parameter=parameter,
-        )
-
-
-GIVES: Final = {"hotwords": "hotwords", "emotion": "emotion"}
-"""Options that depend on the engine, as the catalogue of checkpoints has them."""
-
-
-def _how(command: str | None) -> str:
-    """How another engine is had."""
-    if command is None:
-        return "docs/engines.md: which there are, how one is added; QASR_ENGINES__DEFAULT chooses it"
-    return f"{command}; QASR_ENGINES__DEFAULT must be auto; docs/models.md"
+    check_engine(order.options, engines.capabilities, order.model)

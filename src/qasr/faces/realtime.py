@@ -34,7 +34,7 @@ from qasr.faces import realtime_events as events
 from qasr.faces import sockets
 from qasr.faces.http import LARGEST_CONTEXT
 from qasr.faces.languages import parse_language
-from qasr.service import check_live
+from qasr.pipeline.feasible import check_live
 
 S = TypeVar("S", bound=Struct)
 
