@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from qasr.domain.audio import SAMPLE_RATE, Pcm
+from qasr.workers import available_cpus
 
 pytest_plugins = ("tests.databases", "tests.recordings", "tests.server", "tests.access")
 
@@ -18,6 +19,11 @@ DATA: Final = Path(__file__).parent / "data"
 
 Speech: TypeAlias = Callable[[str], Pcm]
 """From a file's name in ``tests/data`` to its samples: 16 kHz, mono."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: many tests wait for a server, and not for a processor."""
+    return available_cpus() + 1
 
 
 @pytest.fixture

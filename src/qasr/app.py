@@ -379,7 +379,8 @@ def build(settings: Settings) -> Starlette:
     app.add_middleware(ReadToTheEnd, most_bytes=most_read)
     app.add_middleware(Watched)
     app.add_middleware(TrailingSlashes)
-    if not settings.auth.keys and not has_keys(settings):
+    app.state.is_open = not settings.auth.keys and not has_keys(settings)
+    if app.state.is_open:
         app.add_middleware(OwnNames, external_url=settings.server.external_url)
     app.add_middleware(RequestIds)
     app.add_middleware(SafeHeaders)

@@ -16,20 +16,15 @@ LONGEST_S = 800
 pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bench")
-    command = (sys.executable, "-m", "benchmarks", "--quick", "--output", str(folder))
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST_S, check=False)
-
-    assert ran.returncode == 0, ran.stderr
-    return folder
-
-
 @pytest.mark.slow
-def test_each_measurement_gives_rows_with_value_target_and_verdict(results: Path) -> None:
-    """Whoever reads the JSON finds the same fields for every figure."""
-    found = json.loads((results / "results.json").read_text(encoding="utf-8"))
+def test_each_measurement_gives_rows_and_lines(tmp_path: Path) -> None:
+    """Whoever reads the JSON finds the same fields for every figure; ``table.md`` can be pasted into a page."""
+    command = (sys.executable, "-m", "benchmarks", "--quick", "--output", str(tmp_path))
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST_S, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+    found = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    lines = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
 
     assert set(found) == {"finished", "machine", "quick", "clips", "rows"}
     assert found["quick"] is True
@@ -40,15 +35,7 @@ def test_each_measurement_gives_rows_with_value_target_and_verdict(results: Path
         assert row["value"] >= 0
         assert (row["target"] is None) == (row["met"] is None)
     assert any(row["target"] for row in found["rows"])
-
-
-@pytest.mark.slow
-def test_the_table_has_a_line_for_each_row(results: Path) -> None:
-    """``table.md`` can be pasted into a page."""
-    rows = json.loads((results / "results.json").read_text(encoding="utf-8"))["rows"]
-    lines = (results / "table.md").read_text(encoding="utf-8").splitlines()
-
-    assert len(rows) == len([line for line in lines if line.startswith("| ")]) - 1
+    assert len(found["rows"]) == len([line for line in lines if line.startswith("| ")]) - 1
 
 
 def test_words_are_compared_as_the_manifest_says() -> None:

@@ -106,6 +106,7 @@ def test_a_running_server_takes_a_new_key_and_tells_what_it_used(qasr: Qasr, ser
     none = qasr("usage", "--to", "2020-01-01", "--data-dir", data_dir)
 
     assert [200, 200, 200, 401] == answers
+    assert "API key: clients send one of those that qasr keys create has shown;" in "\n".join(server.lines)
     assert {first.split("-")[1]: 1, second["key"]["id"]: 2} == {line["key"]: line["requests"] for line in lines}
     assert ["second", "whisper-1", "openai", "2", "0", "22.0"] == mine.out.splitlines()[1].split()[1:7]
     assert (0, "", "no usage\n") == (none.code, none.out, none.err)

@@ -128,7 +128,9 @@ def _serve(app: Starlette, sock: socket.socket, settings: Settings) -> bool:
     )
     server.before_shutdown = app.state.close_sockets
     welcome = greeting(
-        base_url(settings.server.host, sock.getsockname()[1], tls=settings.server.tls_certificate is not None), settings
+        base_url(settings.server.host, sock.getsockname()[1], tls=settings.server.tls_certificate is not None),
+        settings,
+        is_open=app.state.is_open,
     )
 
     async def main() -> None:
@@ -182,9 +184,9 @@ def base_url(host: str, port: int, *, tls: bool = False) -> str:
     return f"{scheme}://[{reached}]:{port}" if ":" in reached and "[" not in reached else f"{scheme}://{reached}:{port}"
 
 
-def greeting(base: str, settings: Settings) -> str:
-    """What a person needs in order to send the first request."""
-    bearer = "$QASR_API_KEY" if settings.auth.keys else "any"
+def greeting(base: str, settings: Settings, *, is_open: bool) -> str:
+    """What a person needs in order to send the first request; *is_open*: without a key."""
+    bearer = "any" if is_open else "$QASR_API_KEY"
     live = base.replace("http", "ws", 1)
     sample = SAMPLE if SAMPLE.is_file() else "recording.mp3"
     return f"""\
@@ -202,15 +204,16 @@ Try it:
 
   curl -s {base}/v1/audio/transcriptions -H "Authorization: Bearer {bearer}" -F model=whisper-1 -F file=@{sample}
 
-{_about_keys(settings)}
+{_about_keys(settings, is_open=is_open)}
 Stop with Ctrl-C.
 """
 
 
-def _about_keys(settings: Settings) -> str:
-    if settings.auth.keys:
-        return "API key: clients send one of those in QASR_AUTH__KEYS; put it into QASR_API_KEY for the line above.\n"
-    return (
-        "API key: none is set, so any is accepted, from this machine only. To ask for one, start with\n\n"
-        "  export QASR_AUTH__KEYS=sk-$(openssl rand -hex 16) && echo $QASR_AUTH__KEYS\n"
-    )
+def _about_keys(settings: Settings, *, is_open: bool) -> str:
+    if is_open:
+        return (
+            "API key: none is set, so any is accepted, from this machine only. To ask for one, start with\n\n"
+            "  export QASR_AUTH__KEYS=sk-$(openssl rand -hex 16) && echo $QASR_AUTH__KEYS\n"
+        )
+    where = "in QASR_AUTH__KEYS" if settings.auth.keys else "that qasr keys create has shown"
+    return f"API key: clients send one of those {where}; put it into QASR_API_KEY for the line above.\n"
