@@ -217,6 +217,7 @@ async def _tasks(
     def note(task: Task) -> None:
         model = catalogue.built_in().family(task.order.model)
         books.usage.note(task.order.owner, model, Scope.DASHSCOPE, use_of(task))
+        desk.ended(task.order.owner)
 
     perform = Perform(tasks, recordings, ended=note)
 

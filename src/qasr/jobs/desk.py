@@ -5,8 +5,9 @@ crash leaves between the two, the keeper (``reaper.py``) completes. The durable 
 row is enough to be sure of a task.
 """
 
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -20,6 +21,9 @@ from qasr.storage.tasks import TaskCount, TaskFilter, Tasks
 GRACE_S: Final = 20.0
 """For steps under way, when the process is told to end; orchestrators kill after 30."""
 
+FULL_S: Final = float(RateLimited.retry_after_s)
+"""How long an owner is believed to have too many tasks, unless one of them ends here: until they are to come back."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -30,10 +34,21 @@ class Desk:
         tasks: their rows.
         most_unfinished: of one owner.
         webhook: called for tasks that name none themselves.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, tasks: Tasks, *, most_unfinished: int, webhook: str | None = None) -> None:
+    def __init__(
+        self,
+        tasks: Tasks,
+        *,
+        most_unfinished: int,
+        webhook: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._tasks, self._most_unfinished, self._webhook = tasks, most_unfinished, webhook
+        self._clock = clock
+        self._full: dict[str, float] = {}
+        """Owners who had too many unfinished tasks, and until when that is believed."""
         self._engine: JobEngine | None = None
         self._waiting: list[tuple[TaskId, int]] = []
         self.counts: Mapping[TaskState, TaskCount] | None = None
@@ -67,6 +82,19 @@ class Desk:
         """The engine is gone; what is handed in waits for the next one."""
         self._engine = None
 
+    def check_room(self, owner: str) -> None:
+        """Refuse a task of *owner* where the last one was refused, without asking the database again.
+
+        Raises:
+            RateLimited: the owner had too many unfinished tasks just now.
+        """
+        if self._clock() < self._full.get(owner, 0.0):
+            raise _too_many()
+
+    def ended(self, owner: str) -> None:
+        """A task of *owner* has ended: there may be room for another one."""
+        self._full.pop(owner, None)
+
     async def submit(self, order: TaskOrder) -> TaskId:
         """Take a task on; it is durable when this returns.
 
@@ -77,7 +105,8 @@ class Desk:
         """
         unfinished = await self._tasks.unfinished(order.owner)
         if unfinished >= self._most_unfinished:
-            raise RateLimited("Too many of your tasks are unfinished; please wait until some have ended.")
+            self._note_full(order.owner)
+            raise _too_many()
         task_id = TaskId(str(uuid.uuid4()))
         await self._tasks.add(task_id, replace(order, webhook=order.webhook or self._webhook))
         if self._engine is None:
@@ -106,6 +135,7 @@ class Desk:
         """Withdraw a pending task of *owner*; False if there is none, or if it is not pending any more."""
         if not await self._tasks.cancel_pending(task_id, owner):
             return False
+        self.ended(owner)
         if self._engine is not None:
             try:
                 await self._engine.cancel(TaskId(task_id))
@@ -119,9 +149,18 @@ class Desk:
         if self._engine is not None:
             await self._engine.stop(GRACE_S)
 
+    def _note_full(self, owner: str) -> None:
+        now_s = self._clock()
+        self._full = {other: until_s for other, until_s in self._full.items() if now_s < until_s}
+        self._full[owner] = now_s + FULL_S
+
     async def _enqueue(self, engine: JobEngine, task_id: TaskId, urgency: int) -> None:
         await engine.enqueue(task_id, priority=urgency)
         await self._tasks.mark_enqueued(task_id)
+
+
+def _too_many() -> RateLimited:
+    return RateLimited("Too many of your tasks are unfinished; please wait until some have ended.")
 
 
 def priority(unfinished: int) -> int:
