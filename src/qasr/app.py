@@ -375,6 +375,7 @@ def build(settings: Settings) -> Starlette:
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers())
     app.state.wind_down = lambda: service().wind_down()
     app.state.close_sockets = sockets.close
+    app.state.is_complete = lambda: not (service().problems or service().troubles)
     app.router.redirect_slashes = False  # TrailingSlashes sees to them
     most_read = max(settings.server.max_body_bytes, 2 * settings.onemin.max_asset_bytes)
     app.add_middleware(ReadToTheEnd, most_bytes=most_read)
