@@ -8,7 +8,7 @@ row is enough to be sure of a task.
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -22,9 +22,19 @@ GRACE_S: Final = 20.0
 """For steps under way, when the process is told to end; orchestrators kill after 30."""
 
 FULL_S: Final = float(RateLimited.retry_after_s)
-"""How long an owner is believed to have too many tasks, unless one of them ends here: until they are to come back."""
+"""How long an owner is believed to have as many tasks as may be, but for those that end here."""
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Full:
+    """An owner with as many unfinished tasks as may be."""
+
+    until_s: float = 0.0
+    """When that is to be looked at again."""
+    n_ended: int = 0
+    """Since then, on this server."""
 
 
 class Desk:
@@ -47,8 +57,8 @@ class Desk:
     ) -> None:
         self._tasks, self._most_unfinished, self._webhook = tasks, most_unfinished, webhook
         self._clock = clock
-        self._full: dict[str, float] = {}
-        """Owners who had too many unfinished tasks, and until when that is believed."""
+        self._full: dict[str, _Full] = {}
+        """Owners who had as many unfinished tasks as they may have."""
         self._engine: JobEngine | None = None
         self._waiting: list[tuple[TaskId, int]] = []
         self.counts: Mapping[TaskState, TaskCount] | None = None
@@ -83,17 +93,23 @@ class Desk:
         self._engine = None
 
     def check_room(self, owner: str) -> None:
-        """Refuse a task of *owner* where the last one was refused, without asking the database again.
+        """Refuse a task of *owner* who had as many as may be just now, without asking the database again. For each task
+        that has ended since, one is let through.
 
         Raises:
-            RateLimited: the owner had too many unfinished tasks just now.
+            RateLimited: the owner has too many unfinished tasks, as far as is known.
         """
-        if self._clock() < self._full.get(owner, 0.0):
+        full = self._full.get(owner)
+        if full is None or self._clock() >= full.until_s:
+            return
+        if not full.n_ended:
             raise _too_many()
+        full.n_ended -= 1
 
     def ended(self, owner: str) -> None:
         """A task of *owner* has ended: there may be room for another one."""
-        self._full.pop(owner, None)
+        if (full := self._full.get(owner)) is not None:
+            full.n_ended += 1
 
     async def submit(self, order: TaskOrder) -> TaskId:
         """Take a task on; it is durable when this returns.
@@ -109,6 +125,8 @@ class Desk:
             raise _too_many()
         task_id = TaskId(str(uuid.uuid4()))
         await self._tasks.add(task_id, replace(order, webhook=order.webhook or self._webhook))
+        if unfinished + 1 >= self._most_unfinished:
+            self._note_full(order.owner)
         if self._engine is None:
             self._waiting.append((task_id, priority(unfinished)))
         else:
@@ -151,8 +169,8 @@ class Desk:
 
     def _note_full(self, owner: str) -> None:
         now_s = self._clock()
-        self._full = {other: until_s for other, until_s in self._full.items() if now_s < until_s}
-        self._full[owner] = now_s + FULL_S
+        self._full = {other: full for other, full in self._full.items() if now_s < full.until_s}
+        self._full.setdefault(owner, _Full()).until_s = now_s + FULL_S
 
     async def _enqueue(self, engine: JobEngine, task_id: TaskId, urgency: int) -> None:
         await engine.enqueue(task_id, priority=urgency)
