@@ -217,6 +217,7 @@ async def _tasks(
     def note(task: Task) -> None:
         model = catalogue.built_in().family(task.order.model)
         books.usage.note(task.order.owner, model, Scope.DASHSCOPE, use_of(task))
+        desk.ended(task.order.owner)
 
     perform = Perform(tasks, recordings, ended=note)
 
@@ -374,6 +375,7 @@ def build(settings: Settings) -> Starlette:
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers())
     app.state.wind_down = lambda: service().wind_down()
     app.state.close_sockets = sockets.close
+    app.state.is_complete = lambda: not (service().problems or service().troubles)
     app.router.redirect_slashes = False  # TrailingSlashes sees to them
     most_read = max(settings.server.max_body_bytes, 2 * settings.onemin.max_asset_bytes)
     app.add_middleware(ReadToTheEnd, most_bytes=most_read)

@@ -255,6 +255,24 @@ class Service:
                 return engines.slots.capabilities.languages
             return frozenset() if engines.aligner is None else engines.aligner.languages
 
+    def check_room(self, owner: str) -> None:
+        """Refuse what ``listen`` would refuse for want of room, before anything of it was read; else keep a place.
+
+        Raises:
+            QueueFull: as many recordings wait as may, and *owner* has a fair share of them.
+        """
+        self._check_seats(owner)
+        self._seats.expect(owner)
+
+    def check_tasks(self, owner: str) -> None:
+        """The same for ``submit``, as far as that is known without a question to the database.
+
+        Raises:
+            RateLimited: too many tasks of this owner were unfinished just now.
+        """
+        if self._desk is not None:
+            self._desk.check_room(owner)
+
     @asynccontextmanager
     async def listen(self, order: Order) -> AsyncIterator[Listening]:
         """Recognize; leaving the block early stops all work for it.
@@ -286,13 +304,17 @@ class Service:
     async def _listening(self, order: Order, engines: LoadedEngines) -> AsyncIterator[Listening]:
         _check_feasible(order, engines)
         order = await self._with_hotwords(order, engines.capabilities)
-        if self._seats.is_full(order.owner, most_waiting=self._most_waiting):
-            raise QueueFull("The server is busy; please try again later.")
+        self._seats.arrive(order.owner)
+        self._check_seats(order.owner)
         async with self._seats.seat(order.owner), self._decoded(order) as (stream, blocks):
             policy = order.policy(SegmentPolicy(longest_ms=int(engines.slots.capabilities.longest_s * 1000)))
             turn = Turn(lane=order.lane, owner=order.owner)
             async with transcription(blocks, order.options, engines, policy, turn, order.memory) as heard:
                 yield Listening(engines, order, stream, heard)
+
+    def _check_seats(self, owner: str) -> None:
+        if self._seats.is_full(owner, most_waiting=self._most_waiting):
+            raise QueueFull("The server is busy; please try again later.")
 
     async def transcribe(self, order: Order) -> Transcript:
         """Recognize to the end.

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from qasr.domain.errors import RateLimited
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.task import TaskId, TaskOrder, TaskState
 from qasr.jobs.desk import Desk
@@ -68,7 +70,7 @@ class House:
         self.now_ms = 1_000_000_000
         self.tasks = Tasks(database, clock=lambda: self.now_ms)
         self.engine = Engine()
-        self.desk = Desk(self.tasks, most_unfinished=3)
+        self.desk = Desk(self.tasks, most_unfinished=3, clock=lambda: self.now_ms / 1000)
         self.objects_of: list[str] = []
         self.unforgettable: set[str] = set()
 
@@ -248,3 +250,43 @@ async def test_what_is_completed_late_keeps_its_place(house: House) -> None:
 
 def test_a_server_keeps_its_name(tmp_path: Path) -> None:
     assert stable_id(tmp_path / "a") == stable_id(tmp_path / "a") != stable_id(tmp_path / "b")
+
+
+async def test_who_has_too_many_tasks_is_not_counted_again_at_once(house: House) -> None:
+    """What the last count has found is believed for as long as the owner is told to stay away; for each task that ends
+    meanwhile, one is let through.
+    """
+    await house.desk.attach(house.engine)
+    first, second = [await house.desk.submit(ORDER) for _ in range(2)]
+    house.desk.check_room("me")
+    await house.desk.submit(ORDER)
+
+    with pytest.raises(RateLimited):
+        house.desk.check_room("me")
+    house.desk.check_room("you")
+    house.now_ms += 1000
+    house.desk.check_room("me")
+
+    with pytest.raises(RateLimited):
+        await house.desk.submit(ORDER)
+    for task_id in (first, second):
+        await house.desk.cancel(task_id, "me")
+    house.desk.check_room("me")
+    house.desk.check_room("me")
+    with pytest.raises(RateLimited):
+        house.desk.check_room("me")
+    assert await house.desk.submit(ORDER)
+
+
+async def test_owners_who_had_too_many_tasks_are_forgotten(house: House) -> None:
+    """What is remembered of them does not grow with their number."""
+    await house.desk.attach(house.engine)
+    for number in range(20):
+        order = replace(ORDER, owner=f"owner {number}")
+        for _ in range(3):
+            await house.desk.submit(order)
+        with pytest.raises(RateLimited):
+            await house.desk.submit(order)
+        house.now_ms += 500
+
+    assert 3 >= len(house.desk._full)

@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qasr.pipeline.seats import Seats
+from qasr.pipeline.seats import COMING_S, Seats
 
 pytestmark = pytest.mark.anyio
 
@@ -144,3 +144,27 @@ async def test_a_line_has_an_end() -> None:
         await room.enter("b1", "b2")
         assert [True, True, False] == [seats.is_full(owner, most_waiting=3) for owner in "abc"]
         group.cancel_scope.cancel()
+
+
+async def test_a_crowd_is_not_let_in_for_one_place() -> None:
+    """Places are kept for those who were told that there is room: who comes later is told that there is none."""
+    now_s = 0.0
+    seats = Seats(3, most_of_one=2, clock=lambda: now_s)
+
+    def let_in(owners: str) -> list[bool]:
+        found = []
+        for owner in owners:
+            found.append(not seats.is_full(owner, most_waiting=2))
+            if found[-1]:
+                seats.expect(owner)
+        return found
+
+    assert [True] * 4 + [False] == let_in("aaaaa")  # two seats, two in the line
+    assert [True, True, False] == let_in("bbb")  # the third seat, and a fair share of the line
+
+    for _ in range(2):
+        seats.arrive("a")
+    assert [True, False] == let_in("aa")
+    now_s = COMING_S
+    assert [True] * 4 + [False] == let_in("aaaaa")  # nobody came
+    seats.arrive("c")  # of whom nothing was known

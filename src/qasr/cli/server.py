@@ -23,7 +23,7 @@ from qasr.app import build
 from qasr.cli import configuration
 from qasr.cli.connections import ConnectionLimits, LimitedHttp, most_connections
 from qasr.cli.failure import FAILED, fail
-from qasr.cli.memory import keep_small
+from qasr.cli.memory import keep_small, spare_what_stays
 from qasr.cli.websocket import LARGEST_MESSAGE, PING_S, LiveWebSocket
 from qasr.config import Settings
 from qasr.domain.errors import InvalidParameter, QasrError
@@ -32,6 +32,8 @@ from qasr.storage.lock import exclusive
 GRACE_S: Final = 25
 """How long requests under way may take after we were told to stop; orchestrators kill after 30."""
 BACKLOG: Final = 2048
+SETTLE_S: Final = 0.2
+"""Between two looks whether the start is over."""
 SAMPLE: Final = Path("tests/data/jfk.flac")
 
 logger = structlog.get_logger(__name__)
@@ -136,6 +138,7 @@ def _serve(app: Starlette, sock: socket.socket, settings: Settings) -> bool:
     async def main() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(_announce, server, app, welcome)
+            group.start_soon(_settle, server, app)
             group.start_soon(_wind_down, server, app)
             await server.serve(sockets=[sock])
             group.cancel_scope.cancel()
@@ -164,6 +167,13 @@ async def _wind_down(server: uvicorn.Server, app: Starlette) -> None:
         await anyio.sleep(0.1)
     if server.started:
         await app.state.wind_down()
+
+
+async def _settle(server: uvicorn.Server, app: Starlette) -> None:
+    """Spare what is there from the search for garbage, once all is there that the start brings."""
+    while not (server.started and app.state.is_complete()):  # noqa: ASYNC110 - it has no event
+        await anyio.sleep(SETTLE_S)
+    spare_what_stays()
 
 
 async def _announce(server: uvicorn.Server, app: Starlette, welcome: str) -> None:

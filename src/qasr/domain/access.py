@@ -11,7 +11,7 @@ import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Final, Self
+from typing import Final
 
 from qasr.domain.errors import InvalidParameter
 
@@ -44,15 +44,19 @@ class Limits:
     """Days are those of UTC."""
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            value = getattr(self, one.name)
+        for name in LIMITS:
+            value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
-                raise InvalidParameter(f"{one.name} must be a number of at least 0 (0: without limit).")
+                raise InvalidParameter(f"{name} must be a number of at least 0 (0: without limit).")
 
     def over(self, others: "Limits") -> "Limits":
         """These, and *others* where these say nothing."""
-        mine = {one.name: getattr(self, one.name) for one in fields(self)}
+        mine = {name: getattr(self, name) for name in LIMITS}
         return Limits(**{name: getattr(others, name) if value is None else value for name, value in mine.items()})
+
+
+LIMITS: Final = tuple(one.name for one in fields(Limits))
+"""Names of all limits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +67,20 @@ class Allowance:
     models: Mapping[str, Limits] = field(default_factory=dict)
     """By name in the catalogue: all names and snapshots of a model share its limits."""
 
-    def over(self, others: Self) -> "Allowance":
+    def over(self, others: "Allowance") -> "Allowance":
         """This, and *others* where this says nothing."""
+        if self is NOTHING_SAID:
+            return others
         names = {*self.models, *others.models}
         nothing = Limits()
         return Allowance(
             total=self.total.over(others.total),
             models={name: self.models.get(name, nothing).over(others.models.get(name, nothing)) for name in names},
         )
+
+
+NOTHING_SAID: Final = Allowance()
+"""One for all callers who have no limits of their own: it is asked for at each request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +90,4 @@ class Caller:
     owner: str
     """Names the key without telling it."""
     scopes: frozenset[Scope] = INTERFACES
-    allowance: Allowance = field(default_factory=Allowance)
-
-
-LIMITS: Final = tuple(one.name for one in fields(Limits))
-"""Names of all limits."""
+    allowance: Allowance = NOTHING_SAID

@@ -166,10 +166,12 @@ class TrailingSlashes:
 
 
 class ReadToTheEnd:
-    """Middleware: an error that is answered before the body was read first reads it, within bounds.
+    """Middleware: an error that is answered before the body was read is told at once, and the rest is read, within
+    bounds, before the answer ends.
 
     Many clients write the whole body before they look for an answer; a connection closed on them looks like a failure
-    of the network, and the error that would help is never seen.
+    of the network, and the error that would help is never seen. Who does look may stop writing; read to its end, the
+    connection is good for the next request.
     """
 
     def __init__(self, app: ASGIApp, *, most_bytes: int, most_s: float = 10.0) -> None:
@@ -180,7 +182,7 @@ class ReadToTheEnd:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        complete = False
+        complete = early = False
 
         async def receive_and_note() -> Message:
             nonlocal complete
@@ -194,12 +196,17 @@ class ReadToTheEnd:
                 while not complete and seen <= self._most_bytes:
                     seen += len((await receive_and_note()).get("body", b""))
 
-        async def send_in_time(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] >= 400 and not complete:
+        async def send_and_read(message: Message) -> None:
+            nonlocal early
+            if message["type"] == "http.response.start":
+                early = message["status"] >= 400 and not complete
+            elif early and not message.get("more_body", False):
+                await send({**message, "more_body": True})
                 await read_rest()
+                message = {"type": "http.response.body", "body": b""}
             await send(message)
 
-        await self.app(scope, receive_and_note, send_in_time)
+        await self.app(scope, receive_and_note, send_and_read)
 
 
 def json_answer(value: object, headers: Mapping[str, str] | None = None) -> Response:

@@ -5,9 +5,10 @@ crash leaves between the two, the keeper (``reaper.py``) completes. The durable 
 row is enough to be sure of a task.
 """
 
+import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -20,7 +21,20 @@ from qasr.storage.tasks import TaskCount, TaskFilter, Tasks
 GRACE_S: Final = 20.0
 """For steps under way, when the process is told to end; orchestrators kill after 30."""
 
+FULL_S: Final = float(RateLimited.retry_after_s)
+"""How long an owner is believed to have as many tasks as may be, but for those that end here."""
+
 log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Full:
+    """An owner with as many unfinished tasks as may be."""
+
+    until_s: float = 0.0
+    """When that is to be looked at again."""
+    n_ended: int = 0
+    """Since then, on this server."""
 
 
 class Desk:
@@ -30,10 +44,21 @@ class Desk:
         tasks: their rows.
         most_unfinished: of one owner.
         webhook: called for tasks that name none themselves.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, tasks: Tasks, *, most_unfinished: int, webhook: str | None = None) -> None:
+    def __init__(
+        self,
+        tasks: Tasks,
+        *,
+        most_unfinished: int,
+        webhook: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._tasks, self._most_unfinished, self._webhook = tasks, most_unfinished, webhook
+        self._clock = clock
+        self._full: dict[str, _Full] = {}
+        """Owners who had as many unfinished tasks as they may have."""
         self._engine: JobEngine | None = None
         self._waiting: list[tuple[TaskId, int]] = []
         self.counts: Mapping[TaskState, TaskCount] | None = None
@@ -67,6 +92,25 @@ class Desk:
         """The engine is gone; what is handed in waits for the next one."""
         self._engine = None
 
+    def check_room(self, owner: str) -> None:
+        """Refuse a task of *owner* who had as many as may be just now, without asking the database again. For each task
+        that has ended since, one is let through.
+
+        Raises:
+            RateLimited: the owner has too many unfinished tasks, as far as is known.
+        """
+        full = self._full.get(owner)
+        if full is None or self._clock() >= full.until_s:
+            return
+        if not full.n_ended:
+            raise _too_many()
+        full.n_ended -= 1
+
+    def ended(self, owner: str) -> None:
+        """A task of *owner* has ended: there may be room for another one."""
+        if (full := self._full.get(owner)) is not None:
+            full.n_ended += 1
+
     async def submit(self, order: TaskOrder) -> TaskId:
         """Take a task on; it is durable when this returns.
 
@@ -77,9 +121,12 @@ class Desk:
         """
         unfinished = await self._tasks.unfinished(order.owner)
         if unfinished >= self._most_unfinished:
-            raise RateLimited("Too many of your tasks are unfinished; please wait until some have ended.")
+            self._note_full(order.owner)
+            raise _too_many()
         task_id = TaskId(str(uuid.uuid4()))
         await self._tasks.add(task_id, replace(order, webhook=order.webhook or self._webhook))
+        if unfinished + 1 >= self._most_unfinished:
+            self._note_full(order.owner)
         if self._engine is None:
             self._waiting.append((task_id, priority(unfinished)))
         else:
@@ -106,6 +153,7 @@ class Desk:
         """Withdraw a pending task of *owner*; False if there is none, or if it is not pending any more."""
         if not await self._tasks.cancel_pending(task_id, owner):
             return False
+        self.ended(owner)
         if self._engine is not None:
             try:
                 await self._engine.cancel(TaskId(task_id))
@@ -119,9 +167,18 @@ class Desk:
         if self._engine is not None:
             await self._engine.stop(GRACE_S)
 
+    def _note_full(self, owner: str) -> None:
+        now_s = self._clock()
+        self._full = {other: full for other, full in self._full.items() if now_s < full.until_s}
+        self._full.setdefault(owner, _Full()).until_s = now_s + FULL_S
+
     async def _enqueue(self, engine: JobEngine, task_id: TaskId, urgency: int) -> None:
         await engine.enqueue(task_id, priority=urgency)
         await self._tasks.mark_enqueued(task_id)
+
+
+def _too_many() -> RateLimited:
+    return RateLimited("Too many of your tasks are unfinished; please wait until some have ended.")
 
 
 def priority(unfinished: int) -> int:

@@ -6,14 +6,22 @@
     B            ─┼─▶ [A][A][A][B]
     C C          ─┘  a seat that becomes free goes to the next line in turn
 
+Who was told that there is room may need a moment to come: a body is read and decoded first. Until then, or for
+``COMING_S``, a place is kept; else all of a crowd are let in for one place, at a cost, and turned back there.
+
 A line is first in, first out; lines take turns. An owner who has as many seats as one may have is passed over, so that
 somebody who comes with little finds a seat free, or one that soon will be.
 """
 
 import asyncio
+import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
+
+COMING_S: Final = 1.0
+"""How long a place is kept; who sends slowly is not to keep others out meanwhile."""
 
 
 class Seats:
@@ -22,22 +30,48 @@ class Seats:
     Args:
         total: of all owners together.
         most_of_one: of one owner.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, total: int, *, most_of_one: int) -> None:
+    def __init__(self, total: int, *, most_of_one: int, clock: Callable[[], float] = time.monotonic) -> None:
         if not 1 <= most_of_one <= total:
             raise ValueError(f"{most_of_one} seats of {total} for one owner")
         self._free, self._most_of_one = total, most_of_one
         self._taken: Counter[str] = Counter()
         self._lines: dict[str, deque[asyncio.Future[None]]] = {}
+        self._clock = clock
+        self._coming: deque[tuple[float, str]] = deque()
+        """Until when a place is kept, and for whom; in order of time."""
 
     def is_full(self, owner: str, *, most_waiting: int) -> bool:
         """Whether *owner* would wait where *most_waiting* wait already; of these, each owner has a fair share."""
-        if self._free and self._taken[owner] < self._most_of_one:
+        self._forget_late()
+        coming = Counter(name for _, name in self._coming)
+        sitting = {name: min(n, self._most_of_one - self._taken[name]) for name, n in coming.items()}
+        n_sitting = sum(sitting.values())
+        if self._free > n_sitting and self._taken[owner] + coming[owner] < self._most_of_one:
             return False
-        line = self._lines.get(owner, ())
-        n_waiting = sum(map(len, self._lines.values()))
-        return n_waiting >= most_waiting and len(line) >= most_waiting // max(1, len(self._lines))
+        n_lines = len(self._lines.keys() | coming.keys())
+        n_waiting = sum(map(len, self._lines.values())) + len(self._coming) - min(n_sitting, self._free)
+        own_sitting = sitting.get(owner, 0)
+        own_sitting = max(0, min(own_sitting, self._free - (n_sitting - own_sitting)))
+        n_own = len(self._lines.get(owner, ())) + coming[owner] - own_sitting
+        return n_waiting >= most_waiting and n_own >= most_waiting // max(1, n_lines)
+
+    def expect(self, owner: str) -> None:
+        """Keep a place for *owner*, until ``arrive``."""
+        self._coming.append((self._clock() + COMING_S, owner))
+
+    def arrive(self, owner: str) -> None:
+        """Who was expected is here, or somebody else of *owner*."""
+        for kept in self._coming:
+            if kept[1] == owner:
+                self._coming.remove(kept)
+                return
+
+    def _forget_late(self) -> None:
+        while self._coming and self._coming[0][0] <= self._clock():
+            self._coming.popleft()
 
     @asynccontextmanager
     async def seat(self, owner: str) -> AsyncIterator[None]:

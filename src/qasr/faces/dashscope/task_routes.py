@@ -36,10 +36,11 @@ def routes(context: Context) -> list[BaseRoute]:
 async def _submit(context: Context, request: Request) -> Response:
     caller = await context.keys.bearer(request)
     submission.check_header(request.headers.get("x-dashscope-async"))
+    service = context.service()
+    service.check_tasks(caller.owner)
     async with context.bodies.read(request) as body:
         call = decode(body, task_wire.TaskRequest)
     model = context.catalogue.resolve(call.model)
-    service = context.service()
     able = submission.Abilities(
         engine=await service.capabilities(model.name), timed=await service.timed_languages(model.name)
     )

@@ -51,6 +51,7 @@ async def _upload(context: Context, request: Request) -> Response:
 
 async def _feature(context: Context, request: Request) -> Response:
     caller = await _caller(context, request)
+    context.service().check_room(caller.owner)  # before the body is read, which costs more than to refuse it
     async with AsyncExitStack() as held:
         call = decode(await held.enter_async_context(context.bodies.read(request)), wire.FeatureRequest)
         prompt = features.check(call)

@@ -54,6 +54,7 @@ def routes(context: Context) -> list[BaseRoute]:
 
 async def _chat(context: Context, request: Request) -> Response:
     caller = await context.keys.bearer(request)
+    context.service().check_room(caller.owner)  # before the body is read, which costs more than to refuse it
     async with AsyncExitStack() as held:
         call = decode(await held.enter_async_context(context.bodies.read(request)), wire.ChatRequest)
         order = chat.parse(call, context.catalogue.resolve(call.model), caller.owner, context.answer_s)
@@ -83,6 +84,7 @@ def _chat_stream(
 
 async def _transcriptions(context: Context, request: Request) -> Response:
     caller = await context.keys.bearer(request)
+    context.service().check_room(caller.owner)
     most = max(model.limits.max_bytes for model in context.catalogue.models if model.kind == "openai-audio")
     async with AsyncExitStack() as held:
         form = await held.enter_async_context(file_form(request, "file", context.spool, max_bytes=most))
