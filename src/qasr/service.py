@@ -4,14 +4,12 @@ It fetches, checks that what was asked can be done at all, sees to limits and de
 meets ``QasrError`` alone.
 """
 
-import os
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeAlias, TypeVar, assert_never
+from typing import Final, TypeAlias, TypeVar
 
 import anyio
 import numpy as np
@@ -20,17 +18,15 @@ import structlog
 
 from qasr.catalogue import checkpoints
 from qasr.domain import telemetry
-from qasr.domain.audio import BytesSource, FileSource, LiveFormat, MediaLimits, RawFormat, Source, UrlSource
+from qasr.domain.audio import LiveFormat, MediaLimits, RawFormat, Source
 from qasr.domain.errors import (
     DeadlineExceeded,
-    Empty,
     EngineFailed,
     EngineUnavailable,
     InvalidParameter,
     NotFound,
     QasrError,
     QueueFull,
-    TooLarge,
 )
 from qasr.domain.live import LiveOptions, LiveSession
 from qasr.domain.options import Hints, Hotword, RecognitionOptions
@@ -51,11 +47,12 @@ from qasr.pipeline.recognize import Turn
 from qasr.pipeline.recorded import Memory, transcription
 from qasr.pipeline.seats import Seats
 from qasr.pipeline.segment import SegmentPolicy
+from qasr.pipeline.sources import Sources
 from qasr.storage.books import Books
 from qasr.storage.outages import cause, outage
 from qasr.storage.tasks import TaskCount, TaskFilter
 from qasr.storage.transcripts import Transcripts
-from qasr.storage.uploads import SCHEME, Uploads
+from qasr.storage.uploads import Uploads
 from qasr.storage.vocabularies import Vocabularies
 
 WHOLE_MS: Final = 600_000
@@ -161,8 +158,8 @@ class Service:
         books: Books | None = None,
         most_waiting: int = WAITING,
     ) -> None:
-        self._engines, self._decoder, self._fetcher, self._desk, self._sounds = engines, decoder, fetcher, desk, sounds
-        self.uploads, self.transcripts, self._spool = uploads, transcripts, spool
+        self._engines, self._decoder, self._desk, self._sounds = engines, decoder, desk, sounds
+        self.uploads, self.transcripts, self._sources = uploads, transcripts, Sources(fetcher, uploads, spool)
         self._vocabularies = vocabularies
         self._seats = Seats(SEATS, most_of_one=SEATS_OF_ONE)
         self._most_waiting = most_waiting
@@ -489,7 +486,9 @@ class Service:
     async def _decoded(self, order: Order) -> AsyncIterator[tuple[DecodedStream, Blocks]]:
         """The recording as samples; a short one is decoded whole first, and file and parser are free again."""
         async with AsyncExitStack() as held:
-            path = await held.enter_async_context(self._recording(order))
+            path = await held.enter_async_context(
+                self._sources.local(order.source, order.owner, max_bytes=order.limits.max_bytes)
+            )
             stream = await held.enter_async_context(
                 self._decoder.decode(path, limits=order.limits, channels=order.options.channels, raw=order.raw)
             )
@@ -499,61 +498,10 @@ class Service:
                 await held.aclose()
             yield stream, blocks
 
-    @asynccontextmanager
-    async def _recording(self, order: Order) -> AsyncIterator[Path]:
-        """The recording as a local file, removed afterwards if it is ours."""
-        match order.source:
-            case FileSource(path=path):
-                if path.stat().st_size > order.limits.max_bytes:
-                    raise _too_large(order.limits)
-                yield path
-            case BytesSource(data=data):
-                if not data:
-                    raise Empty("The audio is empty.")
-                if len(data) > order.limits.max_bytes:
-                    raise _too_large(order.limits)
-                with self._spooled() as path:
-                    await anyio.to_thread.run_sync(path.write_bytes, data)
-                    yield path
-            case UrlSource(url=url) if url.startswith(SCHEME):
-                with self._spooled() as path:
-                    with telemetry.stage("fetch", source="upload"):
-                        await self.uploads.fetch(url, order.owner, path, max_bytes=order.limits.max_bytes)
-                    yield path
-            case UrlSource(url=url):
-                async with AsyncExitStack() as held:
-                    fetching = self._fetcher.fetch(url, self._spool, max_bytes=order.limits.max_bytes)
-                    with telemetry.stage("fetch", source="address"):
-                        path = await held.enter_async_context(fetching)
-                    yield path
-            case unreachable:
-                assert_never(unreachable)
-
-    def _spooled(self) -> "SpooledFile":
-        return SpooledFile(self._spool)
-
-
-class SpooledFile:
-    """A fresh file name in *folder*; the file is removed at the end of the block."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / secrets.token_hex(16)
-
-    def __enter__(self) -> Path:
-        os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        return self.path
-
-    def __exit__(self, *exc: object) -> None:
-        self.path.unlink(missing_ok=True)
-
 
 async def _replay(blocks: list[npt.NDArray[np.float32]]) -> Blocks:
     for block in blocks:
         yield block
-
-
-def _too_large(limits: MediaLimits) -> TooLarge:
-    return TooLarge(f"The audio exceeds the limit of {limits.max_bytes / 1024**2:g} MB.")
 
 
 def _single(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from qasr.domain.errors import InvalidParameter, TooLarge
-from qasr.service import SpooledFile
+from qasr.pipeline.sources import SpooledFile
 
 MOST_FIELDS: Final = 100
 OVERHEAD: Final = 1024**2

@@ -17,7 +17,7 @@ from qasr.faces.http import decode, endpoint, external_url, json_answer, told, w
 from qasr.faces.onemin import features, wire
 from qasr.faces.onemin.context import Context
 from qasr.faces.onemin.errors import to_wire
-from qasr.service import SpooledFile
+from qasr.pipeline.sources import SpooledFile
 from qasr.storage.tasks import now_ms
 
 LONGEST_NAME: Final = 255
