@@ -73,6 +73,8 @@ AGAIN_S: Final = 5.0
 
 LOOP_S: Final = 1.0
 """Between two looks at how late the event loop is."""
+ABLE_S: Final = 10.0
+"""How long tasks wait at the start for the speech engine; before others take a server that does none for dead."""
 COUNT_S: Final = 5.0
 """Between two counts of the tasks."""
 OTLP: Final = "opentelemetry-exporter-otlp-proto-http"
@@ -222,8 +224,9 @@ async def _tasks(
     perform = Perform(tasks, recordings, ended=note)
 
     async def work() -> None:
-        await able()
-        while True:
+        with anyio.move_on_after(ABLE_S):
+            await able()
+        while not desk.is_stopping:
             try:
                 await _do_tasks(settings, database, perform, recordings, desk)
             except Exception:  # the database is away, say; what was handed in is in its rows

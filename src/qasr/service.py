@@ -5,8 +5,8 @@ meets ``QasrError`` alone.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
@@ -252,14 +252,17 @@ class Service:
                 return engines.slots.capabilities.languages
             return frozenset() if engines.aligner is None else engines.aligner.languages
 
-    def check_room(self, owner: str) -> None:
-        """Refuse what ``listen`` would refuse for want of room, before anything of it was read; else keep a place.
+    @contextmanager
+    def expected(self, owner: str) -> Iterator[None]:
+        """Refuse what ``listen`` would refuse for want of room, before anything of it was read; which costs more than
+        to refuse it. Else a place is kept until ``listen`` is called, within the block.
 
         Raises:
             QueueFull: as many recordings wait as may, and *owner* has a fair share of them.
         """
         self._check_seats(owner)
-        self._seats.expect(owner)
+        with self._seats.expected(owner):
+            yield
 
     def check_tasks(self, owner: str) -> None:
         """The same for ``submit``, as far as that is known without a question to the database.

@@ -1,7 +1,7 @@
 """Seats are bounded, nobody keeps the others waiting, and who leaves the line takes nothing with them."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import anyio
 import pytest
@@ -150,13 +150,14 @@ async def test_a_crowd_is_not_let_in_for_one_place() -> None:
     """Places are kept for those who were told that there is room: who comes later is told that there is none."""
     now_s = 0.0
     seats = Seats(3, most_of_one=2, clock=lambda: now_s)
+    held = ExitStack()
 
     def let_in(owners: str) -> list[bool]:
         found = []
         for owner in owners:
             found.append(not seats.is_full(owner, most_waiting=2))
             if found[-1]:
-                seats.expect(owner)
+                held.enter_context(seats.expected(owner))
         return found
 
     assert [True] * 4 + [False] == let_in("aaaaa")  # two seats, two in the line
@@ -168,3 +169,5 @@ async def test_a_crowd_is_not_let_in_for_one_place() -> None:
     now_s = COMING_S
     assert [True] * 4 + [False] == let_in("aaaaa")  # nobody came
     seats.arrive("c")  # of whom nothing was known
+    held.close()  # they were refused for something else, or went away
+    assert [True] * 4 + [False] == let_in("aaaaa")

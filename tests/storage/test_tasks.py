@@ -3,7 +3,9 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import anyio
 import pytest
@@ -16,6 +18,7 @@ from tests.migrations import newest, to_version
 
 from qasr.domain.options import Hints, RecognitionOptions
 from qasr.domain.task import ENDED, NEXT, Failure, TaskId, TaskOrder, TaskState
+from qasr.storage import database as room
 from qasr.storage.database import HEAD, Database, metadata
 from qasr.storage.database import tasks as tasks_table
 from qasr.storage.tasks import _N_UNFINISHED, TaskFilter, Tasks
@@ -220,6 +223,36 @@ def test_all_migrations_make_the_tables_that_are_made_at_once(database_url: str,
     assert HEAD == version == newest()
     assert [] == differences
     assert {("tasks", "webhook_calls"): "0"} == defaults
+
+
+def test_tables_are_made_once_by_many(database_url: str) -> None:
+    """A program for keys and a server may come at the same time."""
+    databases = [Database(database_url) for _ in range(4)]
+    with ThreadPoolExecutor(len(databases)) as pool:
+        list(pool.map(Database.migrate, databases))
+    with databases[0].engine.connect() as connection:
+        found = sa.inspect(connection).get_table_names()
+    for database in databases:
+        database.close()
+
+    assert {*metadata.tables, "alembic_version"} == set(found)
+
+
+def test_tables_are_made_all_or_none(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is interrupted begins anew."""
+    database = Database(database_url)
+    with monkeypatch.context() as patched:
+        patched.setattr(room._versions, "create", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            database.migrate()
+    with database.engine.connect() as connection:
+        assert [] == sa.inspect(connection).get_table_names()
+
+    database.migrate()
+
+    with database.engine.connect() as connection:
+        assert HEAD == connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one()
+    database.close()
 
 
 @pytest.mark.parametrize(

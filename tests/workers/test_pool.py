@@ -6,11 +6,13 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from qasr.workers import CallFailed, WorkerDied, WorkerKilled, WorkerPool
+from qasr.workers import pool as pool_module
 from qasr.workers.child import Answer, Cancelled, Refusal
 
 pytestmark = pytest.mark.anyio
@@ -54,6 +56,16 @@ def babble() -> None:
         with suppress(OSError):
             os.write(descriptor, b"\xff" * 8)
     time.sleep(60)
+
+
+def stuck_once(config: Mapping[str, object]) -> Echo:
+    """The first to come never gets ready."""
+    try:
+        Path(str(config["marker"])).touch(exist_ok=False)
+    except FileExistsError:
+        return Echo()
+    time.sleep(600)
+    raise AssertionError
 
 
 def echo(_config: Mapping[str, object]) -> Echo:
@@ -129,6 +141,18 @@ async def test_a_child_that_dies_while_it_loads_is_given_up(monkeypatch: pytest.
     async with WorkerPool("test_pool:doomed", {}) as pool:
         with pytest.raises(WorkerDied):
             await pool.wait_ready()
+
+
+async def test_a_child_that_hangs_while_it_loads_keeps_no_other_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They start one after the other, but not only if the one before was lucky."""
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))  # noqa: PTH120
+    monkeypatch.setattr(pool_module, "NEXT_S", 0.05)
+    async with WorkerPool("test_pool:stuck_once", {"marker": str(tmp_path / "marker")}, size=2) as pool:
+        assert [(1, b"")] == await ask(pool, "echo", 1)
+
+        assert 2 == len(pool.pids)
 
 
 async def test_a_death_fails_one_call_only(pool: WorkerPool) -> None:

@@ -34,6 +34,8 @@ GRACE_S: Final = 25
 BACKLOG: Final = 2048
 SETTLE_S: Final = 0.2
 """Between two looks whether the start is over."""
+SETTLED_S: Final = 60.0
+"""After that it is over as far as it goes: a database may be away for long."""
 SAMPLE: Final = Path("tests/data/jfk.flac")
 
 logger = structlog.get_logger(__name__)
@@ -171,8 +173,9 @@ async def _wind_down(server: uvicorn.Server, app: Starlette) -> None:
 
 async def _settle(server: uvicorn.Server, app: Starlette) -> None:
     """Spare what is there from the search for garbage, once all is there that the start brings."""
-    while not (server.started and app.state.is_complete()):  # noqa: ASYNC110 - it has no event
-        await anyio.sleep(SETTLE_S)
+    with anyio.move_on_after(SETTLED_S):
+        while not (server.started and app.state.is_complete()):  # noqa: ASYNC110 - it has no event
+            await anyio.sleep(SETTLE_S)
     spare_what_stays()
 
 

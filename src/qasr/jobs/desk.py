@@ -61,6 +61,8 @@ class Desk:
         """Owners who had as many unfinished tasks as they may have."""
         self._engine: JobEngine | None = None
         self._waiting: list[tuple[TaskId, int]] = []
+        self.is_stopping = False
+        """The process is to end: nobody is to attach an engine any more."""
         self.counts: Mapping[TaskState, TaskCount] | None = None
         """All tasks by state, at the last ``look``; None: that is not known."""
         self._is_away = False
@@ -164,6 +166,7 @@ class Desk:
 
     async def wind_down(self) -> None:
         """No task is begun any more; returns when steps under way have ended, or after ``GRACE_S``."""
+        self.is_stopping = True
         if self._engine is not None:
             await self._engine.stop(GRACE_S)
 

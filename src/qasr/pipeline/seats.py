@@ -16,12 +16,21 @@ somebody who comes with little finds a seat free, or one that soon will be.
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 COMING_S: Final = 1.0
 """How long a place is kept; who sends slowly is not to keep others out meanwhile."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    """A place for somebody who was let in and is not here yet."""
+
+    until_s: float
+    owner: str
 
 
 class Seats:
@@ -40,13 +49,13 @@ class Seats:
         self._taken: Counter[str] = Counter()
         self._lines: dict[str, deque[asyncio.Future[None]]] = {}
         self._clock = clock
-        self._coming: deque[tuple[float, str]] = deque()
-        """Until when a place is kept, and for whom; in order of time."""
+        self._coming: deque[_Kept] = deque()
+        """In order of time."""
 
     def is_full(self, owner: str, *, most_waiting: int) -> bool:
         """Whether *owner* would wait where *most_waiting* wait already; of these, each owner has a fair share."""
         self._forget_late()
-        coming = Counter(name for _, name in self._coming)
+        coming = Counter(kept.owner for kept in self._coming)
         sitting = {name: min(n, self._most_of_one - self._taken[name]) for name, n in coming.items()}
         n_sitting = sum(sitting.values())
         if self._free > n_sitting and self._taken[owner] + coming[owner] < self._most_of_one:
@@ -58,19 +67,26 @@ class Seats:
         n_own = len(self._lines.get(owner, ())) + coming[owner] - own_sitting
         return n_waiting >= most_waiting and n_own >= most_waiting // max(1, n_lines)
 
-    def expect(self, owner: str) -> None:
-        """Keep a place for *owner*, until ``arrive``."""
-        self._coming.append((self._clock() + COMING_S, owner))
+    @contextmanager
+    def expected(self, owner: str) -> Iterator[None]:
+        """Keep a place for *owner*, until ``arrive``, for as long as the block lasts."""
+        kept = _Kept(self._clock() + COMING_S, owner)
+        self._coming.append(kept)
+        try:
+            yield
+        finally:
+            if kept in self._coming:
+                self._coming.remove(kept)
 
     def arrive(self, owner: str) -> None:
         """Who was expected is here, or somebody else of *owner*."""
         for kept in self._coming:
-            if kept[1] == owner:
+            if kept.owner == owner:
                 self._coming.remove(kept)
                 return
 
     def _forget_late(self) -> None:
-        while self._coming and self._coming[0][0] <= self._clock():
+        while self._coming and self._coming[0].until_s <= self._clock():
             self._coming.popleft()
 
     @asynccontextmanager

@@ -194,7 +194,9 @@ class Database:
         if self._version() == HEAD:  # as at most starts, which are half as long then
             return
         with self.engine.begin() as connection:
-            if not self.is_sqlite:  # one server after the other
+            if self.is_sqlite:  # one process after the other, and all or nothing: by itself it begins at the first row
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             if sa.inspect(connection).has_table(_versions.name):
                 _upgrade(connection)

@@ -27,6 +27,8 @@ EXIT_S: Final = 5.0
 """How long a child may take to end once its output has; a moment, unless it has closed that on purpose."""
 START_S: Final = 30.0
 """How long a call waits for a first child to load."""
+NEXT_S: Final = 5.0
+"""How long the next child waits for the one before it to load."""
 READ_AHEAD: Final = 8
 """Items of one call that may wait for their reader; then the child waits too."""
 RESTART_S: Final = (0.05, 0.2, 1.0, 5.0)
@@ -300,7 +302,8 @@ class WorkerPool:
         """One child after the other: the first is ready sooner, and it can answer."""
         for child in self._children:
             group.start_soon(child.supervise)
-            await child.seen.wait()
+            with anyio.move_on_after(NEXT_S):
+                await child.seen.wait()
 
     async def __aexit__(self, *exc: object) -> None:
         assert self._group is not None

@@ -173,7 +173,7 @@ class Loop:
             row.job.answer.set_exception(Abandoned())
 
     def _next_jobs(self) -> list[Job]:
-        """Those in front for whom there are rows, and room in one prefill."""
+        """Those in front for whom there are rows, and room before the next step."""
         jobs: list[Job] = []
         n_tokens = 0
         while True:

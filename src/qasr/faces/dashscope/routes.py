@@ -65,8 +65,8 @@ async def _generation(context: Context, request: Request) -> Response:
     caller = await context.keys.bearer(request)
     if request.headers.get("x-dashscope-async", "").lower() == "enable":
         raise AccessDenied("current user api does not support asynchronous calls.")
-    context.service().check_room(caller.owner)  # before the body is read, which costs more than to refuse it
     async with AsyncExitStack() as held:
+        held.enter_context(context.service().expected(caller.owner))
         call = decode(await held.enter_async_context(context.bodies.read(request)), wire.GenerationRequest)
         model = context.catalogue.resolve(call.model)
         shape = to_fun_wire if model.kind == "fun-sync" else to_wire

@@ -51,8 +51,8 @@ async def _upload(context: Context, request: Request) -> Response:
 
 async def _feature(context: Context, request: Request) -> Response:
     caller = await _caller(context, request)
-    context.service().check_room(caller.owner)  # before the body is read, which costs more than to refuse it
     async with AsyncExitStack() as held:
+        held.enter_context(context.service().expected(caller.owner))
         call = decode(await held.enter_async_context(context.bodies.read(request)), wire.FeatureRequest)
         prompt = features.check(call)
         model = context.catalogue.resolve(call.model)

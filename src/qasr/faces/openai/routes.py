@@ -54,8 +54,8 @@ def routes(context: Context) -> list[BaseRoute]:
 
 async def _chat(context: Context, request: Request) -> Response:
     caller = await context.keys.bearer(request)
-    context.service().check_room(caller.owner)  # before the body is read, which costs more than to refuse it
     async with AsyncExitStack() as held:
+        held.enter_context(context.service().expected(caller.owner))
         call = decode(await held.enter_async_context(context.bodies.read(request)), wire.ChatRequest)
         order = chat.parse(call, context.catalogue.resolve(call.model), caller.owner, context.answer_s)
         visit = context.gate.visit(caller, call.model, Scope.OPENAI)
@@ -84,9 +84,9 @@ def _chat_stream(
 
 async def _transcriptions(context: Context, request: Request) -> Response:
     caller = await context.keys.bearer(request)
-    context.service().check_room(caller.owner)
     most = max(model.limits.max_bytes for model in context.catalogue.models if model.kind == "openai-audio")
     async with AsyncExitStack() as held:
+        held.enter_context(context.service().expected(caller.owner))
         form = await held.enter_async_context(file_form(request, "file", context.spool, max_bytes=most))
         name = next((value for key, value in form.fields if key == "model"), None)
         if not name:
