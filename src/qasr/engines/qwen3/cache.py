@@ -26,7 +26,7 @@ true size, two cores; measured."""
 
 BLOCK: Final = 128
 """New tokens of a row that look at once, in bfloat16 on a CPU: as products of matrices, of which none is much larger
-than it need be. 5 ms against torch's 10 for 410 tokens, 15 against 24 for 800; true size, two cores; measured."""
+than it need be. 5 ms against torch's 12 for 410 tokens; two cores, ``benchmarks/engines/parts.py``."""
 
 
 class Plan(Protocol):
@@ -54,7 +54,7 @@ class KvSlots:
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> torch.Tensor:
     """Zeros, not just any memory: what a mask hides must still be a number. On a CPU untouched pages cost nothing, and
-    are large where the system has such: the first use of a slot takes three quarters of the time then; measured.
+    are large where the system has such, which spares faults at the first use of a slot.
     """
     if device != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)

@@ -28,7 +28,7 @@ STEPS: Final = 13
 MOST_CHUNKS: Final = 8
 """Convolved in one call; each holds about 6 MB in bfloat16."""
 ORDER: Final = torch.channels_last
-"""Of what is convolved: 11.5 ms for a chunk instead of 14.7; bfloat16, true size, two cores; measured."""
+"""Of what is convolved: what oneDNN prefers; ``benchmarks/engines/parts.py`` has both."""
 
 _numbers = itertools.count()
 

@@ -31,8 +31,7 @@ from qasr.engines.qwen3.repetition import Repetition
 MOST_PREFILL: Final = 2048
 """Tokens that are prefilled before the next step; rows that are being written wait for them."""
 AT_ONCE: Final = {"cpu": 512, "cuda": MOST_PREFILL}
-"""Tokens of one prefill. On a CPU, what is between two products then stays near the processor: 2.2 ms for each token
-instead of 3.1; true size, two cores; measured."""
+"""Tokens of one prefill. On a CPU, what is between two products then stays near the processor."""
 
 
 class Abandoned(Exception):
