@@ -1,13 +1,13 @@
 """``python -m benchmarks mixed``: all kinds of work at once for a long time, and then more than the server can do.
 
 The engine is ``scripted``: what is measured is the server. One *job* is, by chance, a synchronous recognition, a task
-from its submission to its end, or a live session.
+from its submission to its end, or a live session; each has the same 3 s of sound.
 
 =============  ======================================================================================
-capacity       jobs per second when clients work without a pause: as many of them as get the most done
+capacity       jobs done per second while clients work without a pause: as many of them as get the most done
 ``load``       jobs that begin at random moments, 80 % of the capacity: errors, memory, latencies
 ``overload``   the same at 300 %, with queues that are short: how soon the server says no, and whether
-               it does as much as before meanwhile
+               it does as much as before meanwhile, of each kind
 =============  ======================================================================================
 """
 
@@ -57,7 +57,11 @@ SETTINGS: Final = {
     "LOG__LEVEL": "warning",
 }
 SHEDDING: Final = {"SERVER__MOST_WAITING": "32", "JOBS__MOST_UNFINISHED": "64", "LIVE__MOST_SESSIONS": "32"}
-WORKERS: Final = (16, 32, 64)
+WORKERS: Final = (16, 32, 64, 128)
+CAPACITY_S: Final = 120.0
+"""For all numbers of clients together."""
+FILLING: Final = 0.25
+"""Share of that time in which nothing is counted: clients have to get out of step first."""
 WARM: Final = 16
 """Jobs of each kind."""
 POLL_S: Final = 1.0
@@ -201,7 +205,7 @@ async def _measure(seconds: float) -> list[Row]:
             async with serving(**SETTINGS) as server, _client(server) as client:
                 clients = Clients(server, client, url)
                 await _warm(clients)
-                workers, capacity = await _capacity(clients, min(20.0, seconds / 3), chance)
+                workers, capacity = await _capacity(clients, min(CAPACITY_S, seconds / 3), chance)
                 load = await _load(server, Clients(server, client, url), 0.8 * capacity, seconds, chance)
             async with serving(**SETTINGS, **SHEDDING) as server, _client(server) as client:
                 clients = Clients(server, client, url)
@@ -229,14 +233,24 @@ async def _warm(clients: Clients) -> None:
 
 
 async def _capacity(clients: Clients, seconds: float, chance: random.Random) -> tuple[int, float]:
-    """The number of clients who get the most done, and how many jobs per second."""
+    """The number of clients who get the most done, and how many jobs per second.
+
+    Counted is what ends while all of them work: neither the first moments, nor what is waited for at the end.
+    """
     best = (0, 0.0)
     for workers in WORKERS:
         told = Told()
-        begun = time.perf_counter()
-        await asyncio.gather(*(_work(clients, told, begun + seconds / len(WORKERS), chance) for _ in range(workers)))
+        lasting = seconds / len(WORKERS)
+        end = time.perf_counter() + lasting
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(_work(clients, told, end, chance))
+            await asyncio.sleep(FILLING * lasting)
+            begun, before = time.perf_counter(), told.n_done
+            await asyncio.sleep(end - begun)
+            per_s = (told.n_done - before) / (time.perf_counter() - begun)
         _check(told)
-        best = max(best, (workers, told.n_done / (time.perf_counter() - begun)), key=lambda found: found[1])
+        best = max(best, (workers, per_s), key=lambda found: found[1])
     return best
 
 
@@ -286,13 +300,22 @@ async def _overload(clients: Clients, capacity: float, seconds: float, chance: r
     told = Told()
     begun = time.perf_counter()
     await _begin(clients, told, 3 * capacity, seconds, chance)
-    goodput = told.n_done / (time.perf_counter() - begun) / capacity
-    refused = [took for times in told.refused_s.values() for took in times]
+    took = time.perf_counter() - begun
+    refused = [after for times in told.refused_s.values() for after in times]
     for error, times in told.errors.most_common(5):
         ABOUT.print(f"{times} × {error}", markup=False)
     return [
-        Row("mixed", "at 300 %: jobs that were begun", told.n_asked, ""),
-        Row("mixed", "at 300 %: done, of the capacity", 100 * goodput, "%", at_least(90)),
+        Row("mixed", "at 300 %: jobs begun per second", told.n_asked / seconds, "jobs/s"),
+        Row("mixed", "at 300 %: done, of the capacity", 100 * told.n_done / took / capacity, "%", at_least(90)),
+        *(
+            Row(
+                "mixed",
+                f"at 300 %: done, of the capacity, {kind}",
+                100 * len(told.latencies_s[kind]) / took / (share * capacity),
+                "%",
+            )
+            for kind, share in SHARES.items()
+        ),
         Row("mixed", "at 300 %: refused", 100 * len(refused) / told.n_asked, "%"),
         Row("mixed", "at 300 %: time to a refusal, p50", 1000 * _quantile(refused, 0.5), "ms"),
         Row("mixed", "at 300 %: time to a refusal, p95", 1000 * _quantile(refused, 0.95), "ms", at_most(50)),
