@@ -8,7 +8,7 @@ from tests.engines.qwen3.conftest import Folders
 
 from qasr.domain.audio import Pcm
 from qasr.engines.qwen3 import setup as setups
-from qasr.engines.qwen3.cache import KvSlots, Prefill, Span, Step
+from qasr.engines.qwen3.cache import KvSlots, Prefill, Span
 from qasr.engines.qwen3.checkpoint import load
 from qasr.engines.qwen3.decoder import Decoder
 from qasr.engines.qwen3.features import Sound
@@ -41,9 +41,7 @@ def ours(folders: Folders, precision: Precision, *, steps: int = 0) -> torch.Ten
     begin = len(IDS) - steps
     with torch.inference_mode():
         hidden = [decoder.forward(decoder.embed(IDS[:begin]), Prefill(slots, [Span(1, 0, begin)]))]
-        hidden += [
-            decoder.forward(decoder.embed(IDS[i : i + 1]), Step(slots, [(1, i)])) for i in range(begin, len(IDS))
-        ]
+        hidden += [decoder.forward(decoder.embed(IDS[i : i + 1]), slots.step([(1, i)])) for i in range(begin, len(IDS))]
         return decoder.logits(torch.cat(hidden))
 
 

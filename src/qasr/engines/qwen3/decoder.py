@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from qasr.engines.qwen3.cache import KvSlots, Plan
 from qasr.engines.qwen3.linear import Linear, MakeLinear
+from qasr.engines.qwen3.operations import operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Decoder:
         self._head_width = config.head_dim
         self._eps: float = config.rms_norm_eps
         self._dtype, self._kv_dtype, self._device = dtype, kv_dtype, device
+        self._operations = operations(device, dtype, kv_dtype)
         self._inverse = text.rotary_emb.inv_freq.float().to(device)
         self._embeddings = text.embed_tokens.weight.detach()
         self._norm = text.norm.weight.detach().to(dtype)
@@ -72,35 +74,24 @@ class Decoder:
     def forward(self, x: torch.Tensor, plan: Plan) -> torch.Tensor:
         """Embedded tokens ``[n, width]`` to hidden states of the same shape; keys and values go where *plan* says."""
         angles = plan.positions[:, None].float() * self._inverse
-        cos, sin = angles.cos()[:, None].to(self._dtype), angles.sin()[:, None].to(self._dtype)
-        n_q, n_kv = self._heads, self._kv_heads
+        cos, sin = angles.cos().to(self._dtype), angles.sin().to(self._dtype)
+        n_q, n_kv, eps = self._heads, self._kv_heads, self._eps
+        normed, turned, gated = self._operations.normed, self._operations.turned, self._operations.gated
         for i, layer in enumerate(self._layers):
-            qkv = layer.qkv(self._normed(x, layer.norm_in)).view(len(x), n_q + 2 * n_kv, self._head_width)
-            q, k, v = qkv.split((n_q, n_kv, n_kv), 1)
-            q = _rotated(self._normed(q, layer.norm_q), cos, sin)
-            k = _rotated(self._normed(k, layer.norm_k), cos, sin)
-            x = x + layer.out(plan.attend(i, q, k, v).reshape(len(x), -1))
-            gate, up = layer.gate_up(self._normed(x, layer.norm_mid)).chunk(2, -1)
-            x = x + layer.down(F.silu(gate) * up)
+            qkv = layer.qkv(normed(x, layer.norm_in, eps)).view(len(x), n_q + 2 * n_kv, self._head_width)
+            q = turned(qkv, (0, n_q), layer.norm_q, eps, cos, sin)
+            k = turned(qkv, (n_q, n_q + n_kv), layer.norm_k, eps, cos, sin)
+            x = x + layer.out(plan.attend(i, q, k, qkv[:, n_q + n_kv :]).reshape(len(x), -1))
+            x = x + layer.down(gated(layer.gate_up(normed(x, layer.norm_mid, eps))))
         return x
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Hidden states ``[n, width]`` to float32 ``[n, vocabulary]``."""
-        return self._head(self._normed(x, self._norm)).float()
+        return self._head(self._operations.normed(x, self._norm, self._eps)).float()
 
-    def _normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        wide = x.float()
-        return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self._eps)).to(x.dtype)
-
-
-def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary positions: the two halves of each head turn against each other."""
-    left, right = x.chunk(2, -1)
-    out = torch.empty_like(x)
-    new_left, new_right = out.chunk(2, -1)
-    torch.mul(left, cos, out=new_left).addcmul_(right, sin, value=-1)
-    torch.mul(right, cos, out=new_right).addcmul_(left, sin)
-    return out
+    def chosen(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The best token of each row of *logits*, and its log-probability."""
+        return self._operations.chosen(logits)
 
 
 def _taken_apart(layer: Any, make: MakeLinear, dtype: torch.dtype) -> _Layer:

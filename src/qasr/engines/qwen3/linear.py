@@ -19,33 +19,30 @@ from typing import Final, TypeAlias
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
+from qasr.engines.qwen3.kernel import LARGEST, LEAST, MIDDLE, in_bytes
+
 Linear: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """From ``[n, inputs]`` to ``[n, outputs]``."""
 
 MakeLinear: TypeAlias = Callable[[torch.Tensor], Linear]
 """From weights ``[outputs, inputs]`` to the product with them."""
 
-LARGEST: Final = 127
 FEW: Final = 16
 """Rows that the order of the weights is best for."""
-MIDDLE: Final = 128
-"""The byte that stands for zero in the input: the operator is fast for unsigned bytes only."""
-LEAST: Final = 1e-8
-"""A row of zeros has this scale."""
 
 
-def dense(weight: torch.Tensor) -> Linear:
+def dense(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Linear:
     """The exact product."""
     weight = weight.detach()
-    return lambda x: F.linear(x, weight)
+    return lambda x: F.linear(x, weight, bias)
 
 
-def packed(weight: torch.Tensor) -> Linear:
+def packed(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Linear:
     """The exact product with weights in bfloat16, faster; ``dense`` where oneDNN has none."""
     if weight.dtype != torch.bfloat16 or weight.device.type != "cpu" or not _has_packing():
-        return dense(weight)
+        return dense(weight, bias)
     laid = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), FEW)  # noqa: SLF001 - what torch.compile uses, too
-    return lambda x: torch.ops.mkldnn._linear_pointwise(x, laid, None, "none", [], "")  # noqa: SLF001
+    return lambda x: torch.ops.mkldnn._linear_pointwise(x, laid, bias, "none", [], "")  # noqa: SLF001
 
 
 def _has_packing() -> bool:
@@ -64,11 +61,11 @@ class Int8:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """``[n, inputs]`` to ``[n, outputs]``."""
-        scales = x.abs().amax(-1, keepdim=True).clamp(min=LEAST) / LARGEST
-        rounded = (x / scales).round_().add_(MIDDLE).to(torch.uint8)
-        return scales * torch.ops.onednn.qlinear_pointwise(
+        rounded, scales = in_bytes(x)
+        product = torch.ops.onednn.qlinear_pointwise(
             rounded, 1.0, MIDDLE, self._packed, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
+        return product.mul_(scales)
 
 
 def check_int8() -> None:

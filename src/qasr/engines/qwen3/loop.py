@@ -21,7 +21,7 @@ from typing import Final
 
 import torch
 
-from qasr.engines.qwen3.cache import KvSlots, Prefill, Span, Step
+from qasr.engines.qwen3.cache import KvSlots, Prefill, Span
 from qasr.engines.qwen3.decoder import Decoder
 from qasr.engines.qwen3.encoder import Encoder, Window, n_embeddings
 from qasr.engines.qwen3.features import Sound
@@ -258,7 +258,7 @@ class Loop:
     def _step(self) -> None:
         rows = list(self._rows)
         last = torch.tensor([row.ids[-1] for row in rows], device=self._device)
-        plan = Step(self._cache, [(row.slot, row.filled) for row in rows])
+        plan = self._cache.step([(row.slot, row.filled) for row in rows])
         hidden = self._decoder.forward(self._decoder.embed(last), plan)
         for row in rows:
             self._held[row.slot].append(row.ids[-1])
@@ -267,10 +267,8 @@ class Loop:
 
     def _take(self, rows: Sequence[_Row], hidden: torch.Tensor) -> None:
         """Choose each row's next token; rows that end leave."""
-        logits = self._decoder.logits(hidden)
-        best = logits.max(-1)
-        logprobs = (best.values - logits.logsumexp(-1)).tolist()
-        for row, token, logprob in zip(rows, best.indices.tolist(), logprobs, strict=True):
+        ids, logprobs = self._decoder.chosen(self._decoder.logits(hidden))
+        for row, token, logprob in zip(rows, ids.tolist(), logprobs.tolist(), strict=True):
             truncated = len(row.ids) == row.job.most_tokens
             if token in self._end_ids or truncated:
                 self._finish(row, truncated=token not in self._end_ids)
