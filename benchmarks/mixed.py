@@ -4,10 +4,11 @@ The engine is ``scripted``: what is measured is the server. One *job* is, by cha
 from its submission to its end, or a live session; each has the same 3 s of sound.
 
 =============  ======================================================================================
-capacity       jobs done per second while clients work without a pause: as many of them as get the most done
+capacity       jobs done per second while clients work without a pause: as many of them as get the most done.
+               Counted by the kind that is furthest behind its share: what others do beyond theirs is none
 ``load``       jobs that begin at random moments, 80 % of the capacity: errors, memory, latencies
 ``overload``   the same at 300 %, with queues that are short: how soon the server says no, and whether
-               it does as much as before meanwhile, of each kind
+               it does as much as before meanwhile, of each kind; counted until no more come
 =============  ======================================================================================
 """
 
@@ -21,21 +22,21 @@ import random
 import time
 import wave
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-import httpx2
 import uvloop
 from rich.console import Console
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import CloseCode
 
 from benchmarks.clips import ROOT, Corpus, corpus, scratch
+from benchmarks.connections import Connections, encoded
 from benchmarks.long import RATE_HZ, clip
 from benchmarks.server import Server, serving
 from benchmarks.table import Results, Row, at_least, at_most
@@ -53,17 +54,22 @@ SETTINGS: Final = {
     "ENGINES__ALIGNERS": "0",
     "SCRIPTED__LATENCY_MS": str(LATENCY_MS),
     "SCRIPTED__SLOTS": str(SLOTS),
+    "JOBS__CONCURRENCY": "16",  # many short files: the default of 4 is for long ones, and would end at 10 a second
     "FETCH__ALLOW_NETWORKS": "127.0.0.0/8",
     "LOG__LEVEL": "warning",
 }
-SHEDDING: Final = {"SERVER__MOST_WAITING": "32", "JOBS__MOST_UNFINISHED": "64", "LIVE__MOST_SESSIONS": "32"}
-WORKERS: Final = (16, 32, 64, 128)
+SHEDDING: Final = {"SERVER__MOST_WAITING": "32", "LIVE__MOST_SESSIONS": "4", "JOBS__MOST_UNFINISHED": "64"}
+"""What has no room is refused, so these decide what is done of each kind; they are chosen to keep the shares about as
+they are, that the sums can be compared. Live sound goes before all else: a session takes 0.4 s however much waits, so
+that 4 at once are a little more than a tenth of the jobs. With 32 nearly all are let in, and recordings get what is
+left. Of these 56 are heard at once and 32 wait; tasks, for which nobody waits, are 16 at once and 48 in the line."""
+WORKERS: Final = (32, 64, 128)
 CAPACITY_S: Final = 120.0
 """For all numbers of clients together."""
 FILLING: Final = 0.25
 """Share of that time in which nothing is counted: clients have to get out of step first."""
-WARM: Final = 16
-"""Jobs of each kind."""
+WARM: Final[Mapping[Kind, int]] = {"synchronous": 64, "task": 16, "live": 4}
+"""Jobs at once: enough for every child to be started, and no more sessions than may be open."""
 POLL_S: Final = 1.0
 LONGEST_S: Final = 120.0
 LOOK_S: Final = 1.0
@@ -76,8 +82,16 @@ OVERLOAD_S: Final = 30.0
 ABOUT: Final = Console(stderr=True)
 
 
+BUSY: Final = (429, 503)
+
+
 class Refused(Exception):
     """The server has said that it is busy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_s = time.perf_counter()
+        """When we knew; the connection is closed after it."""
 
 
 @dataclass
@@ -92,8 +106,13 @@ class Told:
     """How late this process was to begin each job: what it measures is too long by about as much."""
 
     @property
+    def by_kind(self) -> Counter[Kind]:
+        """How many are done."""
+        return Counter({kind: len(times) for kind, times in self.latencies_s.items()})
+
+    @property
     def n_done(self) -> int:
-        return sum(map(len, self.latencies_s.values()))
+        return self.by_kind.total()
 
     @property
     def n_refused(self) -> int:
@@ -107,13 +126,15 @@ class Told:
 class Clients:
     """Do jobs of all kinds at one server."""
 
-    def __init__(self, server: Server, client: httpx2.AsyncClient, url: str) -> None:
-        self._port, self._client = server.port, client
+    def __init__(self, connections: Connections, url: str) -> None:
+        self._connections = connections
         data = _wav()
         part = {"type": "input_audio", "input_audio": {"data": "data:audio/wav;base64," + _text(data)}}
         chat = {"model": "qwen3-asr-flash", "messages": [{"role": "user", "content": [part]}]}
-        self._chat = json.dumps(chat).encode()  # once: the client must not be what is measured
-        self._task_order = json.dumps({"model": "paraformer-v2", "input": {"file_urls": [url]}}).encode()
+        order = {"model": "paraformer-v2", "input": {"file_urls": [url]}}
+        headers, path = {**KEY, **JSON}, "/api/v1/services/audio/asr/transcription"
+        self._chat = encoded("POST", "/v1/chat/completions", headers, json.dumps(chat).encode())
+        self._submission = encoded("POST", path, headers | {"X-DashScope-Async": "enable"}, json.dumps(order).encode())
         pieces = (data[at : at + PIECE_BYTES] for at in range(44, len(data), PIECE_BYTES))
         self._spoken = [
             json.dumps({"type": "session.update", "session": SESSION}),
@@ -129,37 +150,40 @@ class Clients:
         try:
             async with asyncio.timeout(LONGEST_S):
                 await work[kind]()
-        except Refused:
-            told.refused_s[kind].append(time.perf_counter() - begun)
+        except Refused as refused:
+            told.refused_s[kind].append(refused.at_s - begun)
         except Exception as error:  # noqa: BLE001 - it is what we look for
             told.errors[f"{kind}: {type(error).__name__}: {error}"[:200]] += 1
         else:
             told.latencies_s[kind].append(time.perf_counter() - begun)
 
     async def _synchronous(self) -> None:
-        answer = await self._ask("/v1/chat/completions", self._chat)
+        answer = await self._ask(self._chat)
         assert "lasting" in answer["choices"][0]["message"]["content"]
 
     async def _task(self) -> None:
-        path = "/api/v1/services/audio/asr/transcription"
-        task_id = (await self._ask(path, self._task_order, {"X-DashScope-Async": "enable"}))["output"]["task_id"]
+        task_id = (await self._ask(self._submission))["output"]["task_id"]
+        query = encoded("GET", f"/api/v1/tasks/{task_id}", KEY)
         while True:
             await asyncio.sleep(POLL_S)
-            answer = await self._client.get(f"/api/v1/tasks/{task_id}", headers=KEY)
-            state = answer.raise_for_status().json()["output"]["task_status"]
+            state = (await self._ask(query))["output"]["task_status"]
             if state not in ("PENDING", "RUNNING"):
                 assert state == "SUCCEEDED", state
                 return
 
     async def _live(self) -> None:
-        url = f"ws://127.0.0.1:{self._port}/v1/realtime?intent=transcription"
-        async with connect(url, additional_headers=KEY, compression=None, proxy=None, open_timeout=LONGEST_S) as socket:
-            try:
+        url = f"ws://127.0.0.1:{self._connections.port}/v1/realtime?intent=transcription"
+        try:
+            async with connect(url, additional_headers=KEY, compression=None, proxy=None, open_timeout=None) as socket:
                 await self._talk(socket)
-            except ConnectionClosed as closed:  # while we were still speaking
-                if closed.rcvd is not None and closed.rcvd.code == CloseCode.TRY_AGAIN_LATER:
-                    raise Refused from closed
-                raise
+        except InvalidStatus as error:
+            if error.response.status_code in BUSY:
+                raise Refused from error
+            raise
+        except ConnectionClosed as closed:  # while we were still speaking
+            if closed.rcvd is not None and closed.rcvd.code == CloseCode.TRY_AGAIN_LATER:
+                raise Refused from closed
+            raise
 
     async def _talk(self, socket: ClientConnection) -> None:
         for frame in self._spoken:
@@ -174,11 +198,13 @@ class Clients:
                 return
         raise RuntimeError("closed before its text")
 
-    async def _ask(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-        answer = await self._client.post(path, content=body, headers={**KEY, **JSON, **(headers or {})})
-        if answer.status_code in (429, 503):
+    async def _ask(self, request: bytes) -> dict[str, Any]:
+        status, body = await self._connections.ask(request)
+        if status in BUSY:
             raise Refused
-        found: dict[str, Any] = answer.raise_for_status().json()
+        if status != 200:
+            raise RuntimeError(f"{status}: {body.decode(errors='replace')}")
+        found: dict[str, Any] = json.loads(body)
         return found
 
 
@@ -198,41 +224,33 @@ def main(arguments: Sequence[str]) -> int:
 
 async def _measure(seconds: float) -> list[Row]:
     chance = random.Random(1)
+    kinds = _mixed(chance)
     with scratch() as folder:
         (Path(folder) / "clip.wav").write_bytes(_wav())
         async with origin(Path(folder)) as base:
             url = f"{base}/clip.wav"
-            async with serving(**SETTINGS) as server, _client(server) as client:
-                clients = Clients(server, client, url)
+            async with serving(**SETTINGS) as server, aclosing(Connections(server.port)) as connections:
+                clients = Clients(connections, url)
                 await _warm(clients)
-                workers, capacity = await _capacity(clients, min(CAPACITY_S, seconds / 3), chance)
-                load = await _load(server, Clients(server, client, url), 0.8 * capacity, seconds, chance)
-            async with serving(**SETTINGS, **SHEDDING) as server, _client(server) as client:
-                clients = Clients(server, client, url)
+                workers, capacity = await _capacity(clients, min(CAPACITY_S, seconds / 2), kinds)
+                load = await _load(server, clients, 0.8 * capacity, seconds, kinds, chance)
+            async with serving(**SETTINGS, **SHEDDING) as server, aclosing(Connections(server.port)) as connections:
+                clients = Clients(connections, url)
                 await _warm(clients)
-                overload = await _overload(clients, capacity, max(OVERLOAD_S, seconds / 10), chance)
+                overload = await _overload(clients, capacity, max(OVERLOAD_S, seconds / 10), kinds, chance)
     return [Row("mixed", f"capacity, {workers} clients", capacity, "jobs/s"), *load, *overload]
-
-
-def _client(server: Server) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(
-        base_url=f"http://127.0.0.1:{server.port}",
-        timeout=LONGEST_S,
-        limits=httpx2.Limits(max_connections=None, keepalive_expiry=2.0),  # the server's is 5 s: not to meet it closing
-        trust_env=False,
-    )
 
 
 async def _warm(clients: Clients) -> None:
     """Have some jobs of each kind done, which nobody counts: what they need first is loaded, here as there."""
     told = Told()
-    await asyncio.gather(*(clients.do(kind, told) for kind in SHARES for _ in range(WARM)))
+    await asyncio.gather(*(clients.do(kind, told) for kind, times in WARM.items() for _ in range(times)))
     _check(told)
     gc.collect()
     gc.freeze()  # a pause of ours would be counted as one of the server's
 
 
-async def _capacity(clients: Clients, seconds: float, chance: random.Random) -> tuple[int, float]:
+async def _capacity(clients: Clients, seconds: float, kinds: Iterator[Kind]) -> tuple[int, float]:
     """The number of clients who get the most done, and how many jobs per second.
 
     Counted is what ends while all of them work: neither the first moments, nor what is waited for at the end.
@@ -244,19 +262,20 @@ async def _capacity(clients: Clients, seconds: float, chance: random.Random) -> 
         end = time.perf_counter() + lasting
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
-                group.create_task(_work(clients, told, end, chance))
+                group.create_task(_work(clients, told, end, kinds))
             await asyncio.sleep(FILLING * lasting)
-            begun, before = time.perf_counter(), told.n_done
+            begun, before = time.perf_counter(), told.by_kind
             await asyncio.sleep(end - begun)
-            per_s = (told.n_done - before) / (time.perf_counter() - begun)
+            took, after = time.perf_counter() - begun, told.by_kind
         _check(told)
+        per_s = min((after[kind] - before[kind]) / share for kind, share in SHARES.items()) / took
         best = max(best, (workers, per_s), key=lambda found: found[1])
     return best
 
 
-async def _work(clients: Clients, told: Told, end: float, chance: random.Random) -> None:
+async def _work(clients: Clients, told: Told, end: float, kinds: Iterator[Kind]) -> None:
     while time.perf_counter() < end:
-        await clients.do(_any(chance), told)
+        await clients.do(next(kinds), told)
 
 
 def _check(told: Told) -> None:
@@ -264,7 +283,9 @@ def _check(told: Told) -> None:
         raise RuntimeError(f"jobs failed: {told.errors}, refused: {told.n_refused}")
 
 
-async def _load(server: Server, clients: Clients, per_s: float, seconds: float, chance: random.Random) -> list[Row]:
+async def _load(
+    server: Server, clients: Clients, per_s: float, seconds: float, kinds: Iterator[Kind], chance: random.Random
+) -> list[Row]:
     told = Told()
     looks: list[tuple[int, float]] = []
 
@@ -275,7 +296,7 @@ async def _load(server: Server, clients: Clients, per_s: float, seconds: float, 
             await asyncio.sleep(LOOK_S)
 
     looking = asyncio.create_task(look())
-    await _begin(clients, told, per_s, seconds, chance)
+    await _begin(clients, told, per_s, seconds, kinds, chance)
     looking.cancel()
     name = f"{seconds / 60:g} min at 80 %"
     for error, times in told.errors.most_common(5):
@@ -296,22 +317,26 @@ async def _load(server: Server, clients: Clients, per_s: float, seconds: float, 
     ]
 
 
-async def _overload(clients: Clients, capacity: float, seconds: float, chance: random.Random) -> list[Row]:
+async def _overload(
+    clients: Clients, capacity: float, seconds: float, kinds: Iterator[Kind], chance: random.Random
+) -> list[Row]:
     told = Told()
     begun = time.perf_counter()
-    await _begin(clients, told, 3 * capacity, seconds, chance)
-    took = time.perf_counter() - begun
+    working = asyncio.create_task(_begin(clients, told, 3 * capacity, seconds, kinds, chance))
+    await asyncio.sleep(seconds)
+    took, done = time.perf_counter() - begun, told.by_kind  # afterwards there is less to do than can be done
+    await working
     refused = [after for times in told.refused_s.values() for after in times]
     for error, times in told.errors.most_common(5):
         ABOUT.print(f"{times} × {error}", markup=False)
     return [
         Row("mixed", "at 300 %: jobs begun per second", told.n_asked / seconds, "jobs/s"),
-        Row("mixed", "at 300 %: done, of the capacity", 100 * told.n_done / took / capacity, "%", at_least(90)),
+        Row("mixed", "at 300 %: done, of the capacity", 100 * done.total() / took / capacity, "%", at_least(90)),
         *(
             Row(
                 "mixed",
                 f"at 300 %: done, of the capacity, {kind}",
-                100 * len(told.latencies_s[kind]) / took / (share * capacity),
+                100 * done[kind] / took / (share * capacity),
                 "%",
             )
             for kind, share in SHARES.items()
@@ -328,7 +353,9 @@ async def _overload(clients: Clients, capacity: float, seconds: float, chance: r
     ]
 
 
-async def _begin(clients: Clients, told: Told, per_s: float, seconds: float, chance: random.Random) -> None:
+async def _begin(
+    clients: Clients, told: Told, per_s: float, seconds: float, kinds: Iterator[Kind], chance: random.Random
+) -> None:
     """Jobs at moments that know nothing of each other, as people come; returns when all have ended."""
     end = time.perf_counter() + seconds
     due = time.perf_counter()
@@ -336,11 +363,15 @@ async def _begin(clients: Clients, told: Told, per_s: float, seconds: float, cha
         while (due := due + chance.expovariate(per_s)) < end:
             await asyncio.sleep(due - time.perf_counter())
             told.late_s.append(max(0.0, time.perf_counter() - due))
-            group.create_task(clients.do(_any(chance), told))
+            group.create_task(clients.do(next(kinds), told))
 
 
-def _any(chance: random.Random) -> Kind:
-    return chance.choices(list(SHARES), list(SHARES.values()))[0]
+def _mixed(chance: random.Random) -> Iterator[Kind]:
+    """Kinds without an end, shuffled; of any ten in turn each has its share."""
+    ten = [kind for kind, share in SHARES.items() for _ in range(round(10 * share))]
+    while True:
+        chance.shuffle(ten)
+        yield from ten
 
 
 def _quantile(values: Sequence[float], share: float) -> float:

@@ -273,6 +273,15 @@ class Service:
         if self._desk is not None:
             self._desk.check_room(owner)
 
+    def check_live(self) -> None:
+        """The same for ``live``, whoever asks.
+
+        Raises:
+            QueueFull: there are as many sessions as there may be.
+        """
+        if self._n_live >= self._live.most_sessions:
+            raise QueueFull("As many live sessions are open as this server takes; please try again later.")
+
     @asynccontextmanager
     async def listen(self, order: Order) -> AsyncIterator[Listening]:
         """Recognize; leaving the block early stops all work for it.
@@ -352,8 +361,7 @@ class Service:
         """
         if (problem := self._engines.problem) is not None:
             raise EngineUnavailable(problem)
-        if self._n_live >= self._live.most_sessions:
-            raise QueueFull("As many live sessions are open as this server takes; please try again later.")
+        self.check_live()
         self._n_live += 1
         prepare = self._preparing(owner, model)
         theirs: BaseExceptionGroup[BaseException] | None = None

@@ -4,13 +4,15 @@ import shlex
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
 import pytest
 from tests.cli.program import DATA, Qasr, Serve
+from tests.server import SCRIPTED, serving
 
-from qasr.cli.server import base_url
+from qasr.cli.server import LISTENERS, base_url
 
 
 def test_server_says_how_to_reach_it_once_it_is_ready(serve: Serve) -> None:
@@ -37,6 +39,20 @@ def test_printed_line_works_as_it_is(serve: Serve, tmp_path: Path) -> None:
     answer = subprocess.run(shlex.split(line), capture_output=True, text=True, cwd=tmp_path, check=True)
 
     assert '"text":"Heard it.' in answer.stdout
+
+
+def test_several_listeners_share_the_socket(tmp_path: Path) -> None:
+    """Each takes one connection per turn of the event loop, which under load is too few for all who come."""
+    with serving(tmp_path, SCRIPTED) as server:
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        _, port = server.address
+        inode = next(row[9] for row in rows if (row[1][-4:], row[3]) == (f"{port:04X}", "0A"))
+        found = 0
+        for file in Path(f"/proc/{server.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed while we looked
+                found += file.readlink().name == f"socket:[{inode}]"
+
+    assert found >= LISTENERS > 1
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])

@@ -383,6 +383,45 @@ def test_wrong_model_is_told_behind_the_upgrade(scripted: Server, query: str) ->
     assert 1008 == closed.value.rcvd.code
 
 
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With room for one session, which is in use."""
+    settings = SCRIPTED | {"LIVE__MOST_SESSIONS": "1", "AUTH__KEYS": KEY}
+    with serving(tmp_path_factory.mktemp("narrow"), settings) as server:
+        url = server.base.replace("http", "ws", 1) + "/v1/realtime"
+        with connect(url, additional_headers={"Authorization": f"Bearer {KEY}"}) as only:
+            assert "session.created" == json.loads(only.recv(ANSWER_S))["type"]
+            yield server
+
+
+@pytest.mark.anyio
+async def test_openai_client_without_room_is_refused_at_once(narrow: Server) -> None:
+    """Before the upgrade, with a time to come back; who has no key does not learn of it."""
+    url = narrow.base.replace("http", "ws", 1) + "/v1/realtime"
+    with pytest.raises(InvalidStatus) as refused:
+        await openai_session(narrow).__aenter__()
+    with pytest.raises(InvalidStatus) as stranger:
+        connect(url, additional_headers={"Authorization": "Bearer no"})
+
+    response = refused.value.response
+    assert (429, "limit_requests") == (response.status_code, json.loads(response.body or b"")["error"]["code"])
+    assert int(response.headers["Retry-After"]) > 0
+    assert 401 == stranger.value.response.status_code
+
+
+def test_browser_without_room_is_told_by_an_event(narrow: Server) -> None:
+    """A page sees no status of an upgrade."""
+    url = narrow.base.replace("http", "ws", 1) + "/v1/realtime"
+    protocols = [Subprotocol("realtime"), Subprotocol(f"openai-insecure-api-key.{KEY}")]
+    with connect(url, subprotocols=protocols) as client:
+        assert "limit_requests" == json.loads(client.recv(ANSWER_S))["error"]["code"]
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(ANSWER_S)
+
+    assert closed.value.rcvd is not None
+    assert 1013 == closed.value.rcvd.code
+
+
 def test_stop_is_told_to_sessions(tmp_path: Path) -> None:
     """1001; the server does not wait for its clients to go."""
     notes = Notes()

@@ -32,6 +32,9 @@ from qasr.storage.lock import exclusive
 GRACE_S: Final = 25
 """How long requests under way may take after we were told to stop; orchestrators kill after 30."""
 BACKLOG: Final = 2048
+LISTENERS: Final = 8
+"""On the one socket. Each takes one new connection per turn of the event loop, as libuv has it, and under load a turn
+takes 5 to 10 ms: with one listener, who came anew waited 0.3 to 0.8 s to be looked at, however soon refused then."""
 SETTLE_S: Final = 0.2
 """Between two looks whether the start is over."""
 SETTLED_S: Final = 60.0
@@ -142,7 +145,7 @@ def _serve(app: Starlette, sock: socket.socket, settings: Settings) -> bool:
             group.start_soon(_announce, server, app, welcome)
             group.start_soon(_settle, server, app)
             group.start_soon(_wind_down, server, app)
-            await server.serve(sockets=[sock])
+            await server.serve(sockets=[sock, *(sock.dup() for _ in range(LISTENERS - 1))])
             group.cancel_scope.cancel()
 
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when all is done; that is no failure

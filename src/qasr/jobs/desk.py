@@ -96,13 +96,16 @@ class Desk:
 
     def check_room(self, owner: str) -> None:
         """Refuse a task of *owner* who had as many as may be just now, without asking the database again. For each task
-        that has ended since, one is let through.
+        that has ended since, one is let through; and one each ``FULL_S``, to find out.
 
         Raises:
             RateLimited: the owner has too many unfinished tasks, as far as is known.
         """
         full = self._full.get(owner)
-        if full is None or self._clock() >= full.until_s:
+        if full is None:
+            return
+        if self._clock() >= full.until_s:
+            full.until_s = self._clock() + FULL_S
             return
         if not full.n_ended:
             raise _too_many()
@@ -129,6 +132,8 @@ class Desk:
         await self._tasks.add(task_id, replace(order, webhook=order.webhook or self._webhook))
         if unfinished + 1 >= self._most_unfinished:
             self._note_full(order.owner)
+        else:
+            self._full.pop(order.owner, None)
         if self._engine is None:
             self._waiting.append((task_id, priority(unfinished)))
         else:

@@ -1,4 +1,8 @@
-"""The socket of transcription sessions: who comes in, and which schema they speak."""
+"""The socket of transcription sessions: who comes in, and which schema they speak.
+
+Who finds no room is refused before the upgrade: it costs least, and clients show the status. A browser does not; it is
+told by an event.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,9 +11,8 @@ from typing import Final
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from qasr.domain.access import Caller, Scope
+from qasr.domain.access import Scope
 from qasr.domain.errors import QasrError, UnknownModel
-from qasr.faces.keys import Keys
 from qasr.faces.openai.context import Context
 from qasr.faces.openai.errors import to_wire
 from qasr.faces.openai.realtime import DEFAULT_MODEL, Transcribing
@@ -29,9 +32,15 @@ def routes(context: Context, roots: Sequence[str]) -> list[BaseRoute]:
 async def _realtime(context: Context, websocket: WebSocket) -> None:
     offered: list[str] = websocket.scope["subprotocols"]
     name = websocket.query_params.get("model")
+    key = next((each.removeprefix(_KEY) for each in offered if each.startswith(_KEY)), None)
+    service = context.service()
     try:
-        caller = await _caller(websocket, offered, context.keys)
-        engine = await context.service().capabilities(name or DEFAULT_MODEL)
+        if key is None:
+            caller = await context.keys.bearer(websocket)
+            service.check_live()
+        else:
+            caller = await context.keys.caller(key)
+        engine = await service.capabilities(name or DEFAULT_MODEL)
     except QasrError as error:
         await refuse(websocket, error, to_wire)
         return
@@ -50,8 +59,3 @@ async def _realtime(context: Context, websocket: WebSocket) -> None:
         to_wire=to_wire,
         subprotocol="realtime" if "realtime" in offered else None,
     )
-
-
-async def _caller(websocket: WebSocket, offered: Sequence[str], keys: Keys) -> Caller:
-    key = next((each.removeprefix(_KEY) for each in offered if each.startswith(_KEY)), None)
-    return await (keys.bearer(websocket) if key is None else keys.caller(key))
