@@ -16,8 +16,10 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from rich.console import Console
 
 from benchmarks.table import machine
-from qasr.engines.qwen3.cache import KvSlots, Prefill, Span, Step
+from qasr.engines.qwen3 import kernel
+from qasr.engines.qwen3.cache import CompiledStep, KvSlots, Plan, Prefill, Span, Step
 from qasr.engines.qwen3.linear import Int8, packed
+from qasr.engines.qwen3.operations import TorchOperations
 
 ROWS: Final = 16
 FILLED: Final = 460
@@ -37,7 +39,14 @@ def main() -> None:
     console = Console(file=sys.stdout)
     console.print(machine())
     with torch.inference_mode():
-        parts = (_steps(torch.bfloat16), _steps(torch.float32), _prefills(), _products(), _convolutions())
+        parts = (
+            _steps(torch.bfloat16),
+            _steps(torch.float32),
+            _prefills(),
+            _products(),
+            _operations(),
+            _convolutions(),
+        )
         for name, value in itertools.chain(*parts):
             console.print(f"{name}: {value}")
 
@@ -45,11 +54,15 @@ def main() -> None:
 def _steps(dtype: torch.dtype) -> Iterator[tuple[str, str]]:
     cache = _cache(dtype)
     q, k, v = (torch.randn(ROWS, heads, WIDTH, dtype=dtype) for heads in (HEADS, KV_HEADS, KV_HEADS))
-    plan = Step(cache, [(slot, FILLED - 1) for slot in range(ROWS)])
+    rows = [(slot, FILLED - 1) for slot in range(ROWS)]
     read_gb = 2 * ROWS * KV_HEADS * FILLED * WIDTH * dtype.itemsize / 1e9
     name = f"attention of a step, {ROWS} rows of {FILLED}, {str(dtype).removeprefix('torch.')}"
-    seconds = _timed(lambda i: plan.attend(i, q, k, v))
-    yield name, f"{1000 * seconds:.2f} ms, {read_gb / seconds:.1f} GB/s"
+    plans: dict[str, Plan] = {"torch's own": Step(cache, rows)}
+    if dtype == torch.bfloat16:
+        plans["compiled"] = CompiledStep(cache, rows)
+    for kind, plan in plans.items():
+        seconds = _timed(lambda i, plan=plan: plan.attend(i, q, k, v))
+        yield f"{name}, {kind}", f"{1000 * seconds:.2f} ms, {read_gb / seconds:.1f} GB/s"
     grouped = q.view(ROWS, KV_HEADS, -1, WIDTH)
 
     def batched(i: int) -> None:
@@ -81,6 +94,19 @@ def _products() -> Iterator[tuple[str, str]]:
                 seconds = _timed(lambda i, x=x, layers=layers: layers[i](x))
                 gflop = 2 * n * outputs * inputs / 1e9
                 yield f"product {name}, {kind}, {n} rows", f"{1000 * seconds:.2f} ms, {gflop / seconds:.0f} GFLOP/s"
+
+
+def _operations() -> Iterator[tuple[str, str]]:
+    """What lies between products."""
+    for dtype, n in itertools.product((torch.bfloat16, torch.float32), (ROWS, PROMPT)):
+        kernel.prepare(dtype)
+        x, weight = torch.randn(n, 1024, dtype=dtype), torch.ones(1024, dtype=dtype)
+        halves = torch.randn(n, 6144, dtype=dtype)
+        for kind, operations in (("torch's", TorchOperations()), ("compiled", kernel)):
+            norm = _timed(lambda _, do=operations, x=x, weight=weight: do.normed(x, weight, 1e-6))
+            gate = _timed(lambda _, do=operations, halves=halves: do.gated(halves))
+            name = f"{n} rows, {str(dtype).removeprefix('torch.')}, {kind}"
+            yield f"norm and gate, {name}", f"{1000 * norm:.3f} ms, {1000 * gate:.3f} ms"
 
 
 def _convolutions() -> Iterator[tuple[str, str]]:

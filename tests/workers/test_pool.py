@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+import anyio
 import pytest
 
 from qasr.workers import CallFailed, WorkerDied, WorkerKilled, WorkerPool
@@ -169,7 +170,9 @@ async def test_a_killed_child_is_replaced(pool: WorkerPool) -> None:
     await pool.wait_ready()
     (before,) = pool.pids
     os.kill(before, signal.SIGKILL)
-    await asyncio.sleep(0.05)
+    with anyio.fail_after(30):
+        while before in pool.pids:
+            await asyncio.sleep(0.01)
 
     assert [(1, b"")] == await ask(pool, "echo", 1)
     assert [before] != pool.pids

@@ -312,6 +312,8 @@ class _Seldom(logging.Filter):
         kind = str(record.msg)[:KIND]
         if kind.startswith("Asyncio task cancelled"):  # our way to stop
             return False
+        if record.exc_info and record.exc_info[0] is not None and "Cancelled" in record.exc_info[0].__name__:
+            return False  # the workflow was canceled as it began; its row says so
         passes = record.created >= self._next_s.get(kind, 0.0)
         if passes:
             self._next_s[kind] = record.created + SELDOM_S

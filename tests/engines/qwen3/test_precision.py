@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
+from numba.core.dispatcher import Dispatcher
 from tests.engines.qwen3.conftest import Folders
 
 from qasr.domain.audio import Pcm
+from qasr.engines.qwen3 import kernel
 from qasr.engines.qwen3 import setup as setups
 from qasr.engines.qwen3.cache import KvSlots, Prefill, Span
 from qasr.engines.qwen3.checkpoint import load
@@ -72,6 +75,27 @@ def test_bytes_are_close(checkpoints: Folders) -> None:
 
     assert 1e-3 < error(ours(checkpoints, "int8"), exact) < INT8_ERROR
     assert error(ours(checkpoints, "int8", steps=40), exact) < INT8_ERROR
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_nothing_is_compiled_while_somebody_waits(checkpoints: Folders, precision: Precision) -> None:
+    """All is there when the model is, for one row and for several."""
+    model = assemble(setups.Setup(folder=str(checkpoints("asr", "hf")), precision=precision, rows=3, threads=1))
+    loop, prompt = model.loop, model.prompts.build("", "en", most_context=0)
+    functions = [each for each in vars(kernel).values() if isinstance(each, Dispatcher)]
+    before = [list(each.signatures) for each in functions]
+
+    jobs = [
+        Job(sound=Sound(np.zeros(seconds * 16_000, np.float32)), prompt=prompt, most_tokens=4) for seconds in (1, 2, 9)
+    ]
+    for job in jobs:
+        loop.submit(job)
+    while loop.tick():
+        pass
+
+    assert all(job.answer.result() for job in jobs)
+    assert [list(each.signatures) for each in functions] == before
+    assert sum(map(len, before)) >= 8
 
 
 @pytest.mark.parametrize("n_rows", [1, 3, 16, 200])

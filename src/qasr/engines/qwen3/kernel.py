@@ -32,8 +32,7 @@ def prepare(dtype: torch.dtype) -> None:
     keys = torch.zeros(1, 1, 1, 2, dtype=torch.bfloat16)
     x, weight = torch.zeros(1, 2, dtype=dtype), torch.zeros(2, dtype=dtype)
     place = torch.zeros(1, dtype=torch.int64)
-    both = torch.zeros(1, 2, 2, dtype=dtype)
-    keep(both[:, :1], both[:, 1:], keys, keys, place, place)
+    keep(x.view(1, 1, 2), x.view(1, 1, 2), keys, keys, place, place)
     look(x.view(1, 1, 1, 2), keys, keys, place, place + 1)
     turned(x.view(1, 1, 2), (0, 1), weight, 1.0, x[:, :1], x[:, :1])
     gated(normed(x, weight, 1.0))
@@ -51,7 +50,7 @@ def keep(
     places: torch.Tensor,
 ) -> None:
     """Write *k* and *v* ``[rows, heads, width]`` into *keys* and *values*, each row to its slot and place."""
-    _keep(*_arrays(k, v, keys, values, slots, places))
+    _keep(*_arrays(k.contiguous(), v.contiguous(), keys, values, slots, places))
 
 
 def look(
@@ -105,9 +104,9 @@ def chosen(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def softmax(scores: torch.Tensor, n_first: int) -> None:
-    """Turn *scores* ``[heads, rows, places]``, bfloat16, into their shares, in place.
+    """Turn *scores* ``[heads, rows, places]``, bfloat16, into shares of one, in place.
 
-    The first row sees *n_first* places, each further one another; to the others go shares of zero.
+    The first row sees *n_first* places, each next row one more; what a row does not see gets nothing.
     """
     _softmax(n_first, *_arrays(scores))
 
@@ -120,7 +119,7 @@ def in_bytes(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _arrays(*tensors: torch.Tensor) -> tuple[Any, ...]:
-    """The same memory, of bfloat16 the bits."""
+    """The same memory, of bfloat16 the bits. All are contiguous: for other layouts numba would compile once more."""
     numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
     return tuple(
         (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy() for tensor in tensors
@@ -168,7 +167,7 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
 
 @numba.njit(inline="always", fastmath=True)  # type: ignore[untyped-decorator]
 def _exp(x: Array) -> Any:
-    """The power of e within 1e-6, relatively; unlike the library's, of many numbers at once."""
+    """The power of e to some millionths; unlike the library's, of many numbers at once."""
     x = min(max(x, np.float32(-87)), np.float32(88))
     twos = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
     rest = x - twos * np.float32(0.69314718)
