@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
 import anyio
+import msgspec
 import pytest
 
 from qasr.workers import CallFailed, WorkerDied, WorkerKilled, WorkerPool
@@ -171,7 +171,7 @@ async def test_a_killed_child_is_replaced(pool: WorkerPool) -> None:
     (before,) = pool.pids
     os.kill(before, signal.SIGKILL)
     with anyio.fail_after(30):
-        while before in pool.pids:
+        while before in pool.pids:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
 
     assert [(1, b"")] == await ask(pool, "echo", 1)
