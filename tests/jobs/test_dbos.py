@@ -1,5 +1,6 @@
 """The durable engine keeps what its port promises, on a SQLite file."""
 
+import logging
 import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -10,9 +11,10 @@ from typing import TypeAlias
 import anyio
 import msgspec
 import pytest
+from dbos._error import DBOSAwaitedWorkflowCancelledError
 
 from qasr.domain.task import TaskId
-from qasr.jobs.dbos import durable
+from qasr.jobs.dbos import _Seldom, durable
 from qasr.jobs.port import JobEngine, Steps, Work
 from qasr.jobs.workflow import in_order
 from qasr.storage.database import create_engine
@@ -251,3 +253,15 @@ async def test_what_is_picked_up_keeps_its_place(start: Start) -> None:
                 await anyio.sleep(0.05)
 
     assert 2 == begun.count("alone")
+
+
+def test_a_cancel_is_no_error_in_the_log() -> None:
+    """DBOS tells of a workflow that was canceled as it began with a traceback; of a broken one it should."""
+    found = []
+    for error in (DBOSAwaitedWorkflowCancelledError("a"), ValueError("broken")):
+        record = logging.LogRecord(
+            "dbos", logging.ERROR, "", 0, "Exception in workflow", None, (type(error), error, None)
+        )
+        found.append(_Seldom().filter(record))
+
+    assert [False, True] == found
