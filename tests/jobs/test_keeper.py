@@ -281,6 +281,16 @@ async def test_who_has_too_many_tasks_is_not_counted_again_at_once(house: House)
     house.desk.check_room("me")
 
 
+async def test_tasks_of_one_owner_are_done_in_order(house: House) -> None:
+    """Also those that were handed in while others waited: what comes later, when fewer wait, does not overtake them."""
+    await house.desk.attach(house.engine)
+    first, second = [await house.desk.submit(ORDER) for _ in range(2)]
+    await house.desk.cancel(first, "me")
+    third = await house.desk.submit(ORDER)
+
+    assert house.engine.known[second] < house.engine.known[third]
+
+
 async def test_owners_who_had_too_many_tasks_are_forgotten(house: House) -> None:
     """What is remembered of them does not grow with their number."""
     await house.desk.attach(house.engine)

@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -98,6 +99,26 @@ def test_a_task_goes_only_where_the_table_lets_it(wanted: list[TaskState]) -> No
             database.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.anyio
+async def test_owners_take_turns(tasks: Tasks) -> None:
+    """Who comes late stands behind what is served now, and not behind all that others have handed in."""
+
+    async def turns_of(owner: str, *names: str) -> list[int]:
+        return [await tasks.add(TaskId(name), replace(ORDER, owner=owner)) for name in names]
+
+    many = await turns_of("many", *(f"many-{number}" for number in range(6)))
+    few = await turns_of("few", "few-0", "few-1")
+    for number in range(4):
+        assert await tasks.move(TaskId(f"many-{number}"), TaskState.RUNNING)
+    late = await turns_of("late", "late-0", "late-1")
+
+    assert [1, 2, 3, 4, 5, 6] == many
+    assert [2, 3] == few
+    assert [5, 6] == late
+    assert [7] == await turns_of("many", "many-6")
+    assert 6 == await tasks.turn(TaskId("late-1"))
 
 
 @pytest.mark.anyio

@@ -26,6 +26,16 @@ _N_UNFINISHED: Final = (
     .select_from(tasks)
     .where(tasks.c.owner == sa.bindparam("owner"), tasks.c.state.in_(UNFINISHED))
 )
+_LAST_TURN: Final = sa.select(sa.func.max(tasks.c.turn)).where(
+    tasks.c.owner == sa.bindparam("owner"), tasks.c.state.in_(UNFINISHED)
+)
+_TURN_NOW: Final = sa.select(
+    sa.func.coalesce(
+        sa.select(sa.func.max(tasks.c.turn)).where(tasks.c.state == TaskState.RUNNING).scalar_subquery(),
+        sa.select(sa.func.min(tasks.c.turn)).where(tasks.c.state == TaskState.PENDING).scalar_subquery(),
+        0,
+    )
+)
 _COUNTS: Final = sa.select(
     tasks.c.state, sa.func.count().label("n"), sa.func.min(tasks.c.submitted_ms).label("oldest_ms")
 ).group_by(tasks.c.state)
@@ -76,8 +86,13 @@ class Tasks:
     def __init__(self, database: Database, *, clock: Callable[[], int] = now_ms) -> None:
         self._database, self._clock = database, clock
 
-    async def add(self, task_id: TaskId, order: TaskOrder) -> None:
-        """A new task, pending; durable when this returns."""
+    async def add(self, task_id: TaskId, order: TaskOrder) -> int:
+        """A new task, pending; durable when this returns.
+
+        Returns:
+            Its turn: behind the tasks that its owner has handed in before, and behind those that are served now. So
+            owners take turns, however many tasks each has, and nobody's wait for ever (start-time fair queueing).
+        """
         row = {
             "id": task_id,
             "owner": order.owner,
@@ -108,11 +123,14 @@ class Tasks:
             for number, url in enumerate(order.urls)
         ]
 
-        def insert(connection: sa.Connection) -> None:
-            connection.execute(_NEW_TASK, row)
+        def insert(connection: sa.Connection) -> int:
+            last = connection.execute(_LAST_TURN, {"owner": order.owner}).scalar() or 0
+            turn = 1 + max(last, int(connection.execute(_TURN_NOW).scalar_one()))
+            connection.execute(_NEW_TASK, row | {"turn": turn})
             connection.execute(_NEW_SUBTASKS, parts)
+            return turn
 
-        await self._database.write(insert)
+        return await self._database.write(insert)
 
     async def get(self, task_id: str, owner: str | None = None) -> Task | None:
         """The task; None if there is none, or if it is not *owner*'s."""
@@ -244,15 +262,9 @@ class Tasks:
             lambda connection: int(connection.execute(_N_UNFINISHED, {"owner": owner}).scalar_one())
         )
 
-    async def ahead(self, task_id: TaskId) -> int:
-        """How many unfinished tasks its owner had when the task was submitted."""
-        mine, other = tasks.alias(), tasks
-        query = (
-            sa.select(sa.func.count())
-            .select_from(mine)
-            .join(other, sa.and_(other.c.owner == mine.c.owner, other.c.submitted_ms < mine.c.submitted_ms))
-            .where(mine.c.id == task_id, other.c.state.in_(UNFINISHED))
-        )
+    async def turn(self, task_id: TaskId) -> int:
+        """As ``add`` has told it."""
+        query = sa.select(tasks.c.turn).where(tasks.c.id == task_id)
         return await self._database.read(lambda connection: int(connection.execute(query).scalar_one()))
 
     async def unheard_ms(self, owner: str) -> Mapping[str, int]:
