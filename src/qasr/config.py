@@ -223,7 +223,7 @@ class Qwen3Asr(_Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto``: a CUDA GPU if there is one."""
     precision: Literal["bf16", "fp32", "int8"] = "bf16"
-    """``int8`` is about twice as fast on a CPU, and a little less exact."""
+    """``int8`` is about a third faster on a CPU, and a little less exact."""
     threads: int = Field(default=0, ge=0)
     """Processors that one product is spread over; 0: torch's choice."""
     rows: int = Field(default=8, ge=1, le=256)

@@ -1,7 +1,7 @@
 """What lies between the decoder's products on a CPU, compiled by numba for the processor that it runs on.
 
 In torch each of these is several passes over memory, and attention of a step is products of two query rows with the
-keys of each head, which read at a quarter to a third of the speed of memory. Here every value is read once and used at
+keys of each head, which read at a third of the speed of memory or less. Here every value is read once and used at
 once, by as many threads as torch has. Both give their work to the same OpenMP, so their threads do not fight.
 
 What is called for the first time is compiled, which takes some seconds; ``prepare`` does it beforehand.

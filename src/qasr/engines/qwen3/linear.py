@@ -7,10 +7,10 @@ of the input a scale of its own (w8a8, dynamic); sums are exact, so a row's resu
 
     x [n, inputs] ──÷ its row's largest──▶ bytes, 1 to 255 ──· weights, -127 to 127──▶ sums ──· scales──▶ [n, outputs]
 
-Reading weights is what a step costs on a CPU, so that is about twice as fast there. It is less exact, by an amount that
-nobody has measured on the released weights. One scale for the whole input, as ``quantized.linear_dynamic`` has it, is
-no faster, and loses rows that are small beside their neighbors (measured: an error of 72 % for one a hundredth as large
-as the largest, instead of 1 %).
+Products take two thirds of the time on a CPU with VNNI (``benchmarks/engines/parts.py``). It is less exact, by an
+amount that nobody has measured on the released weights. One scale for the whole input, as ``quantized.linear_dynamic``
+has it, is no faster, and loses rows that are small beside their neighbors (measured: an error of 72 % for one a
+hundredth as large as the largest, instead of 1 %).
 """
 
 from collections.abc import Callable
