@@ -22,7 +22,7 @@ from qasr.domain.task import ENDED, NEXT, Failure, TaskId, TaskOrder, TaskState
 from qasr.storage import database as room
 from qasr.storage.database import HEAD, Database, metadata
 from qasr.storage.database import tasks as tasks_table
-from qasr.storage.tasks import _N_UNFINISHED, TaskFilter, Tasks
+from qasr.storage.tasks import _LAST_TURN, _N_UNFINISHED, TaskFilter, Tasks
 
 ID = TaskId("task-1")
 ORDER = TaskOrder(
@@ -243,7 +243,7 @@ def test_all_migrations_make_the_tables_that_are_made_at_once(database_url: str,
 
     assert HEAD == version == newest()
     assert [] == differences
-    assert {("tasks", "webhook_calls"): "0"} == defaults
+    assert {("tasks", "webhook_calls"): "0", ("tasks", "turn"): "0"} == defaults
 
 
 def test_tables_are_made_once_by_many(database_url: str) -> None:
@@ -279,7 +279,8 @@ def test_tables_are_made_all_or_none(database_url: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        (_N_UNFINISHED, "tasks_by_owner_and_state"),
+        (_N_UNFINISHED, "tasks_by_owner_and_turn"),
+        (_LAST_TURN, "tasks_by_owner_and_turn"),
         (
             sa.select(tasks_table.c.id).where(tasks_table.c.owner == "me", tasks_table.c.submitted_ms > 1),
             "tasks_by_owner",
