@@ -117,8 +117,8 @@ async def test_a_task_whose_workflow_has_vanished_fails(house: House) -> None:
     """It does not stay running for ever."""
     await house.desk.attach(house.engine)
     lost, kept = [await house.desk.submit(ORDER) for _ in range(2)]
-    await house.tasks.move(lost, TaskState.RUNNING)
-    await house.tasks.move(kept, TaskState.RUNNING)
+    await house.tasks.begin(lost)
+    await house.tasks.begin(kept)
     del house.engine.known[lost]
     house.now_ms += 120_000
     await house.keeper.mend()

@@ -85,8 +85,8 @@ class Keeper:
             log.warning("tasks_picked_up", tasks=n_tasks)
         stale = await self._tasks.stale(before_ms=self._clock() - int(VANISHED_S * 1000), limit=BATCH)
         for task_id in await self._engine.vanished(stale) if stale else ():
-            if (state := await self._tasks.finish(task_id)) is not None:
-                log.error("task_vanished", task_id=task_id, state=state)
+            if (task := await self._tasks.finish(task_id)) is not None:
+                log.error("task_vanished", task_id=task_id, state=task.state)
 
     async def expire(self) -> None:
         """Forget tasks that ended long enough ago; one whose objects cannot be removed is kept for the next round."""
