@@ -5,10 +5,11 @@ from its submission to its end, or a live session; each has the same 3 s of soun
 
 =============  ======================================================================================
 capacity       jobs done per second while clients work without a pause: as many of them as get the most done.
-               Counted by the kind that is furthest behind its share: what others do beyond theirs is none
+               Counted by the kind that is furthest behind its share: what others do beyond theirs is none.
+               A host that is shared is not as fast all the time: measured some times, the least of them counts
 ``load``       jobs that begin at random moments, 80 % of the capacity: errors, memory, latencies
-``overload``   the same at 300 %, with queues that are short: how soon the server says no, and whether
-               it does as much as before meanwhile, of each kind; counted until no more come
+``overload``   the same at 300 % of the capacity as it is just before, with queues that are short: how soon
+               the server says no, and whether it does as much as before meanwhile; counted until no more come
 =============  ======================================================================================
 """
 
@@ -39,6 +40,7 @@ from websockets.frames import CloseCode
 from benchmarks.clips import ROOT, Corpus, corpus, scratch
 from benchmarks.connections import Connections, encoded
 from benchmarks.long import RATE_HZ, clip
+from benchmarks.pace import watching
 from benchmarks.server import Server, serving
 from benchmarks.table import Results, Row, at_least, at_most
 from benchmarks.tasks import _origin as origin
@@ -59,19 +61,27 @@ SETTINGS: Final = {
     "FETCH__ALLOW_NETWORKS": "127.0.0.0/8",
     "LOG__LEVEL": "warning",
 }
-SHEDDING: Final = {"SERVER__MOST_WAITING": "32", "LIVE__MOST_SESSIONS": "4", "JOBS__MOST_UNFINISHED": "64"}
+SHEDDING: Final = {
+    "SERVER__MOST_AT_ONCE": "24",
+    "SERVER__MOST_WAITING": "24",
+    "LIVE__MOST_SESSIONS": "4",
+    "JOBS__MOST_UNFINISHED": "64",
+}
 """What has no room is refused, so these decide what is done of each kind; they are chosen to keep the shares about as
 they are, that the sums can be compared. Live sound goes before all else: a session takes 0.4 s however much waits, so
 that 4 at once are a little more than a tenth of the jobs. With 32 nearly all are let in, and recordings get what is
-left. Of these 56 are heard at once and 32 wait; tasks, for which nobody waits, are 16 at once and 48 in the line."""
+left. Of these 21 are heard at once: as many as two cores need to have something to do; of tasks 16."""
 WORKERS: Final = (32, 64, 128)
-CAPACITY_S: Final = 120.0
-"""For all numbers of clients together."""
+STRETCH_S: Final = 45.0
+"""For one measurement of the capacity."""
+STRETCHES: Final = 4
+"""Measurements with the best number of clients, besides the one in which it was found."""
 FILLING: Final = 0.25
 """Share of that time in which nothing is counted: clients have to get out of step first."""
-WARM: Final[Mapping[Kind, int]] = {"synchronous": 64, "task": 16, "live": 4}
+WARM: Final[Mapping[Kind, int]] = {"synchronous": 40, "task": 16, "live": 4}
 """Jobs at once: enough for every child to be started, and no more sessions than may be open."""
-LONGEST_S: Final = 120.0
+LONGEST_S: Final[Mapping[Kind, float]] = {"synchronous": 60.0, "task": 600.0, "live": 60.0}
+"""Later it is an error. Tasks are for what nobody waits for: they go behind everything else."""
 LOOK_S: Final = 1.0
 KEY: Final = {"Authorization": "Bearer bench"}
 JSON: Final = {"Content-Type": "application/json"}
@@ -148,7 +158,7 @@ class Clients:
         work: Mapping[Kind, Callable[[], Awaitable[None]]]
         work = {"synchronous": self._synchronous, "task": self._task, "live": self._live}
         try:
-            async with asyncio.timeout(LONGEST_S):
+            async with asyncio.timeout(LONGEST_S[kind]):
                 await work[kind]()
         except Refused as refused:
             told.refused_s[kind].append(refused.at_s - begun)
@@ -225,20 +235,31 @@ def main(arguments: Sequence[str]) -> int:
 async def _measure(seconds: float) -> list[Row]:
     chance = random.Random(1)
     kinds = _mixed(chance)
+    stretch_s = min(STRETCH_S, seconds / 4)
     with scratch() as folder:
         (Path(folder) / "clip.wav").write_bytes(_wav())
-        async with origin(Path(folder)) as base:
+        async with origin(Path(folder)) as base, watching() as speed:
             url = f"{base}/clip.wav"
             async with serving(**SETTINGS) as server, aclosing(Connections(server.port)) as connections:
                 clients = Clients(connections, url)
                 await _warm(clients)
-                workers, capacity = await _capacity(clients, min(CAPACITY_S, seconds / 2), kinds)
-                load = await _load(server, clients, 0.8 * capacity, seconds, kinds, chance)
+                workers, found = await _capacity(clients, stretch_s, kinds)
+                n_before = len(speed.took_s)
+                load = await _load(server, clients, 0.8 * min(found), seconds, kinds, chance)
+                slowest = speed.slowest(n_before)
+                now = await _stretch(clients, workers, stretch_s, kinds)
             async with serving(**SETTINGS, **SHEDDING) as server, aclosing(Connections(server.port)) as connections:
                 clients = Clients(connections, url)
                 await _warm(clients)
-                overload = await _overload(clients, capacity, max(OVERLOAD_S, seconds / 10), kinds, chance)
-    return [Row("mixed", f"capacity, {workers} clients", capacity, "jobs/s"), *load, *overload]
+                overload = await _overload(clients, now, max(OVERLOAD_S, seconds / 10), kinds, chance)
+    return [
+        Row("mixed", f"capacity, {workers} clients, least of {len(found)}", min(found), "jobs/s"),
+        Row("mixed", f"capacity, {workers} clients, greatest of {len(found)}", max(found), "jobs/s"),
+        *load,
+        Row("mixed", "this machine's own speed in the slowest minute, of that before", 100 * slowest, "%"),
+        Row("mixed", f"capacity, {workers} clients, afterwards", now, "jobs/s"),
+        *overload,
+    ]
 
 
 async def _warm(clients: Clients) -> None:
@@ -250,27 +271,29 @@ async def _warm(clients: Clients) -> None:
     gc.freeze()  # a pause of ours would be counted as one of the server's
 
 
-async def _capacity(clients: Clients, seconds: float, kinds: Iterator[Kind]) -> tuple[int, float]:
-    """The number of clients who get the most done, and how many jobs per second.
+async def _capacity(clients: Clients, seconds: float, kinds: Iterator[Kind]) -> tuple[int, list[float]]:
+    """The number of clients who get the most done, and what they have done in each stretch: jobs per second."""
+    first = {workers: await _stretch(clients, workers, seconds, kinds) for workers in WORKERS}
+    best = max(first, key=lambda workers: first[workers])
+    return best, [first[best], *[await _stretch(clients, best, seconds, kinds) for _ in range(STRETCHES)]]
+
+
+async def _stretch(clients: Clients, workers: int, seconds: float, kinds: Iterator[Kind]) -> float:
+    """Jobs per second.
 
     Counted is what ends while all of them work: neither the first moments, nor what is waited for at the end.
     """
-    best = (0, 0.0)
-    for workers in WORKERS:
-        told = Told()
-        lasting = seconds / len(WORKERS)
-        end = time.perf_counter() + lasting
-        async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(_work(clients, told, end, kinds))
-            await asyncio.sleep(FILLING * lasting)
-            begun, before = time.perf_counter(), told.by_kind
-            await asyncio.sleep(end - begun)
-            took, after = time.perf_counter() - begun, told.by_kind
-        _check(told)
-        per_s = min((after[kind] - before[kind]) / share for kind, share in SHARES.items()) / took
-        best = max(best, (workers, per_s), key=lambda found: found[1])
-    return best
+    told = Told()
+    end = time.perf_counter() + seconds
+    async with asyncio.TaskGroup() as group:
+        for _ in range(workers):
+            group.create_task(_work(clients, told, end, kinds))
+        await asyncio.sleep(FILLING * seconds)
+        begun, before = time.perf_counter(), told.by_kind
+        await asyncio.sleep(end - begun)
+        took, after = time.perf_counter() - begun, told.by_kind
+    _check(told)
+    return min((after[kind] - before[kind]) / share for kind, share in SHARES.items()) / took
 
 
 async def _work(clients: Clients, told: Told, end: float, kinds: Iterator[Kind]) -> None:

@@ -170,6 +170,7 @@ async def running(settings: Settings, *, serving: bool = False) -> AsyncIterator
                 partial_ms=settings.live.partial_ms,
                 session_s=settings.live.session_s,
             ),
+            most_at_once=settings.server.most_at_once,
             most_waiting=settings.server.most_waiting,
         )
 

@@ -52,8 +52,11 @@ class Server(_Section):
     """All request bodies in memory together; beyond it requests are told to come later."""
     answer_s: float = Field(default=300.0, gt=0)
     """Longest time for a synchronous answer (the documented 300 s)."""
+    most_at_once: int = Field(default=64, ge=1)
+    """Recordings of synchronous requests that are worked on at once, seven eighths of them of one key. Fewer are
+    answered sooner where processors are few; an engine that hears many at once needs as many."""
     most_waiting: int = Field(default=256, ge=0)
-    """Recordings that may wait for one of 64 places to be worked on; more are told to come later."""
+    """Recordings that may wait to be worked on; more are told to come later."""
     patience_s: float = Field(default=20.0, gt=0)
     """How long a client may be silent in the middle of a request, or not read its answer; a request's head must have
     come by then, and a body that takes longer must bring 4 KiB each second."""

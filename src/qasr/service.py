@@ -61,8 +61,8 @@ broken gets its status, and the parser is free for the next. 10 minutes are 38 M
 
 SEATS: Final = 64
 """Recordings that are decoded or recognized at once; more wait. 64 of 5 minutes are 1.2 GB of samples."""
-SEATS_OF_ONE: Final = 56
-"""The same of one owner: who sends a thousand at once leaves room for others."""
+FOR_OTHERS: Final = 8
+"""One of so many places is for others, however much one owner sends at once."""
 
 WAITING: Final = 256
 """Recordings that wait for that; more are told to come later. 64 short clips at once never fill the engine's queue."""
@@ -156,12 +156,13 @@ class Service:
         sounds: LiveDecoders | None = None,
         live: LiveLimits = LiveLimits(),  # noqa: B008 - frozen
         books: Books | None = None,
+        most_at_once: int = SEATS,
         most_waiting: int = WAITING,
     ) -> None:
         self._engines, self._decoder, self._desk, self._sounds = engines, decoder, desk, sounds
         self.uploads, self.transcripts, self._sources = uploads, transcripts, Sources(fetcher, uploads, spool)
         self._vocabularies = vocabularies
-        self._seats = Seats(SEATS, most_of_one=SEATS_OF_ONE)
+        self._seats = Seats(most_at_once, most_of_one=most_at_once - most_at_once // FOR_OTHERS)
         self._most_waiting = most_waiting
         self._live, self._n_live = live, 0
         self._books = books

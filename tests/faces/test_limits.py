@@ -21,7 +21,7 @@ from qasr.app import check_limits
 from qasr.config import load
 from qasr.domain.errors import InvalidParameter
 from qasr.domain.options import RecognitionOptions
-from qasr.domain.task import TaskId, TaskOrder, TaskState
+from qasr.domain.task import TaskId, TaskOrder
 from qasr.storage.database import FILE, Database
 from qasr.storage.tasks import Tasks
 
@@ -164,7 +164,7 @@ def _queued(server: Server, owner: str, *, speech_ms: int) -> Iterator[None]:
         urls = ("https://a/1.wav", "https://a/2.wav")
         order = TaskOrder(owner=owner, model="fun-asr", dialect="fun", urls=urls, options=RecognitionOptions())
         await tasks.add(task_id, order)
-        await tasks.move(task_id, TaskState.RUNNING)
+        await tasks.begin(task_id)
         for number in range(2):
             await tasks.measure_subtask(task_id, number, duration_ms=speech_ms, speech_ms=speech_ms)
         await tasks.end_subtask(task_id, 0, None)

@@ -18,10 +18,12 @@ from tests.faces.test_limits import SUBMISSION
 from tests.server import JFK, KEY, KEYS, LOOPBACK, OTHER_KEY, SCRIPTED, Server, serving
 
 from qasr.faces.http import ReadToTheEnd
-from qasr.service import SEATS_OF_ONE
 
 SOON_S: Final = 60.0
 """Far more than anything here may take."""
+PLACES: Final = 16
+OF_ONE: Final = 14
+"""Of these, of one owner."""
 LENGTH: Final = 300_000
 """Bytes of a body: more than what is read before somebody asks for it."""
 FEATURES: Final = "/api/features"
@@ -47,10 +49,10 @@ def silent() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory, silent: str) -> Iterator[Server]:
     """Nobody may wait, one task may be unfinished, and ``KEY`` has all the seats that one owner may have."""
-    settings = {"SERVER__MOST_WAITING": "0", "JOBS__MOST_UNFINISHED": "1"}
+    settings = {"SERVER__MOST_AT_ONCE": str(PLACES), "SERVER__MOST_WAITING": "0", "JOBS__MOST_UNFINISHED": "1"}
     with serving(tmp_path_factory.mktemp("full"), SCRIPTED | KEYS | LOOPBACK | settings) as server, ExitStack() as held:
         body = json.dumps(CHAT_DIALECT.body(silent)).encode()
-        for _ in range(SEATS_OF_ONE):
+        for _ in range(OF_ONE):
             connection = held.enter_context(closing(connect(server)))
             connection.sendall(head((CHAT, {}), len(body)) + body)
         end = time.monotonic() + SOON_S

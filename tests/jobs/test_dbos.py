@@ -14,7 +14,7 @@ import pytest
 from dbos._error import DBOSAwaitedWorkflowCancelledError
 
 from qasr.domain.task import TaskId
-from qasr.jobs.dbos import _Seldom, durable
+from qasr.jobs.dbos import LAST, _Seldom, durable
 from qasr.jobs.port import JobEngine, Steps, Work
 from qasr.jobs.workflow import in_order
 from qasr.storage.database import create_engine
@@ -228,6 +228,16 @@ async def test_who_has_one_task_waits_for_nobody_who_has_many(start: Start) -> N
         await wait_until(lambda: "alone" in begun)
 
     assert {"many-1", "many-2", "many-3", "alone"} == set(begun)
+
+
+async def test_a_place_beyond_the_last_one_is_taken(start: Start) -> None:
+    """Turns are counted on for as long as somebody waits."""
+    journal = Journal()
+    async with start(journal) as engine:
+        await engine.enqueue(TaskId("late"), priority=LAST + 1)
+        await wait_until(lambda: len(journal.done) >= 10)
+
+    assert {"late"} == {name.partition("/")[0] for name in journal.done}
 
 
 async def test_what_is_picked_up_keeps_its_place(start: Start) -> None:

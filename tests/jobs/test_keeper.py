@@ -13,6 +13,7 @@ from qasr.domain.errors import RateLimited
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.task import TaskId, TaskOrder, TaskState
 from qasr.jobs.desk import Desk
+from qasr.jobs.port import ALONE
 from qasr.jobs.reaper import Keeper
 from qasr.storage.database import Database, executors
 from qasr.storage.executors import Executors, stable_id
@@ -108,7 +109,7 @@ async def test_a_submission_that_was_cut_off_is_completed(house: House) -> None:
     await house.keeper.mend()
 
     assert {} == early
-    assert {task_id: 1} == house.engine.known
+    assert [task_id] == list(house.engine.known)
     assert [] == await house.tasks.not_enqueued(before_ms=house.now_ms, limit=10)
 
 
@@ -116,8 +117,8 @@ async def test_a_task_whose_workflow_has_vanished_fails(house: House) -> None:
     """It does not stay running for ever."""
     await house.desk.attach(house.engine)
     lost, kept = [await house.desk.submit(ORDER) for _ in range(2)]
-    await house.tasks.move(lost, TaskState.RUNNING)
-    await house.tasks.move(kept, TaskState.RUNNING)
+    await house.tasks.begin(lost)
+    await house.tasks.begin(kept)
     del house.engine.known[lost]
     house.now_ms += 120_000
     await house.keeper.mend()
@@ -227,25 +228,26 @@ async def test_ended_tasks_are_kept_for_a_day(house: House) -> None:
 
 
 async def test_owners_with_few_tasks_go_first(house: House) -> None:
-    """Priorities grow with what the owner has unfinished already."""
+    """Who has none unfinished waits for nobody who has; after that, owners take turns."""
     await house.desk.attach(house.engine)
-    for _ in range(3):
-        await house.desk.submit(ORDER)
+    many = [await house.desk.submit(ORDER) for _ in range(3)]
+    few = [await house.desk.submit(replace(ORDER, owner="you")) for _ in range(2)]
 
-    assert [1, 2, 3] == list(house.engine.known.values())
+    assert [[ALONE, ALONE + 2, ALONE + 3], [ALONE, ALONE + 3]] == [
+        [house.engine.known[task_id] for task_id in task_ids] for task_ids in (many, few)
+    ]
 
 
 async def test_what_is_completed_late_keeps_its_place(house: House) -> None:
     """It goes neither before nor after those that its owner has handed in meanwhile."""
     await house.desk.attach(house.engine)
     first = await house.desk.submit(ORDER)
-    house.now_ms += 1
     await house.tasks.add(TaskId("cut-off"), ORDER)
     house.now_ms += 10_000
-    await house.desk.submit(ORDER)
+    later = await house.desk.submit(ORDER)
     await house.keeper.mend()
 
-    assert {first: 1, "cut-off": 2} == {name: house.engine.known[TaskId(name)] for name in (first, "cut-off")}
+    assert [first, "cut-off", later] == sorted(house.engine.known, key=lambda task_id: house.engine.known[task_id])
 
 
 def test_a_server_keeps_its_name(tmp_path: Path) -> None:
@@ -279,6 +281,16 @@ async def test_who_has_too_many_tasks_is_not_counted_again_at_once(house: House)
         house.desk.check_room("me")
     assert await house.desk.submit(ORDER)
     house.desk.check_room("me")
+
+
+async def test_tasks_of_one_owner_are_done_in_order(house: House) -> None:
+    """Also those that were handed in while others waited: what comes later, when fewer wait, does not overtake them."""
+    await house.desk.attach(house.engine)
+    first, second = [await house.desk.submit(ORDER) for _ in range(2)]
+    await house.desk.cancel(first, "me")
+    third = await house.desk.submit(ORDER)
+
+    assert house.engine.known[second] < house.engine.known[third]
 
 
 async def test_owners_who_had_too_many_tasks_are_forgotten(house: House) -> None:

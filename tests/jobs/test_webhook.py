@@ -20,7 +20,7 @@ from tests.conftest import Speech
 from tests.jobs.program import origin, start, submit, wait_all, write_wav
 
 from qasr.domain.options import RecognitionOptions
-from qasr.domain.task import TaskId, TaskOrder, TaskState
+from qasr.domain.task import TaskId, TaskOrder
 from qasr.jobs.desk import Desk
 from qasr.jobs.webhook import Courier
 from qasr.pipeline.fetch import Fetcher, FetchPolicy
@@ -108,7 +108,7 @@ class House:
             owner="me", model="m", dialect="d", urls=("a", "b"), options=RecognitionOptions(), webhook=webhook
         )
         await self.tasks.add(ID, order)
-        await self.tasks.move(ID, TaskState.RUNNING)
+        await self.tasks.begin(ID)
         await self.tasks.end_subtask(ID, 0, None)
         await self.tasks.finish(ID)
 

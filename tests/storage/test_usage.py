@@ -1,5 +1,6 @@
 """The book of what was used: nothing is counted twice, and nothing is lost that can be written."""
 
+import anyio
 import pytest
 import sqlalchemy as sa
 
@@ -77,6 +78,16 @@ async def test_today_counts_what_is_not_written_yet(book: UsageBook, clock: Cloc
     assert {"a": 11, "b": 5} == await book.audio_today("me")
     clock.now_ms += DAY_MS
     assert {} == await book.audio_today("me")
+
+
+async def test_today_counts_what_is_being_written(book: UsageBook) -> None:
+    """Once: neither is it missed on its way from memory to the database, nor found in both."""
+    for number in range(1, 21):
+        book.note("me", "a", Scope.OPENAI, Use(audio_ms=1))
+        async with anyio.create_task_group() as group:
+            group.start_soon(book.flush)
+            await anyio.lowlevel.checkpoint()
+            assert {"a": number} == await book.audio_today("me")
 
 
 async def test_what_cannot_be_written_waits(book: UsageBook, database: Database) -> None:

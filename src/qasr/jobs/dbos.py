@@ -49,6 +49,8 @@ KIND: Final = 30
 """Characters by which they are told apart."""
 CANCEL_S: Final = 3.0
 """How long canceled steps may take to clean up."""
+LAST: Final = 2**31 - 1
+"""The highest priority that DBOS takes. Tasks behind it go in the order in which they came."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -147,7 +149,7 @@ class _Engine:
 
         assert self._workflow is not None
         queue = ALONE_QUEUE if priority <= ALONE else QUEUE
-        with SetWorkflowID(task_id), SetEnqueueOptions(priority=priority):
+        with SetWorkflowID(task_id), SetEnqueueOptions(priority=min(priority, LAST)):
             await self.dbos.enqueue_workflow_async(queue, self._workflow, task_id)
 
     async def cancel(self, task_id: TaskId) -> None:

@@ -119,7 +119,7 @@ class Desk:
     async def submit(self, order: TaskOrder) -> TaskId:
         """Take a task on; it is durable when this returns.
 
-        Owners with few unfinished tasks go before those with many, and one with none waits for nobody who has.
+        Owners take turns, and one with no unfinished task waits for nobody who has some.
 
         Raises:
             RateLimited: the owner has too many unfinished tasks.
@@ -129,16 +129,17 @@ class Desk:
             self._note_full(order.owner)
             raise _too_many()
         task_id = TaskId(str(uuid.uuid4()))
-        await self._tasks.add(task_id, replace(order, webhook=order.webhook or self._webhook))
+        turn = await self._tasks.add(task_id, replace(order, webhook=order.webhook or self._webhook))
         if unfinished + 1 >= self._most_unfinished:
             self._note_full(order.owner)
         else:
             self._full.pop(order.owner, None)
+        urgency = ALONE + turn if unfinished else ALONE
         if self._engine is None:
-            self._waiting.append((task_id, priority(unfinished)))
+            self._waiting.append((task_id, urgency))
         else:
             try:
-                await self._enqueue(self._engine, task_id, priority(unfinished))
+                await self._enqueue(self._engine, task_id, urgency)
             except Exception:  # its row is there, so it will be done: the keeper enqueues it
                 log.exception("task_not_enqueued", task_id=task_id)
         log.info("task_submitted", task_id=task_id, model=order.model, recordings=len(order.urls))
@@ -187,8 +188,3 @@ class Desk:
 
 def _too_many() -> RateLimited:
     return RateLimited("Too many of your tasks are unfinished; please wait until some have ended.")
-
-
-def priority(unfinished: int) -> int:
-    """Of a new task of an owner who has so many unfinished ones; the lowest goes first."""
-    return min(ALONE + unfinished, 1_000_000)

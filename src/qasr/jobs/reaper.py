@@ -15,8 +15,7 @@ from typing import Final
 import structlog
 
 from qasr.domain.task import TaskId
-from qasr.jobs.desk import priority
-from qasr.jobs.port import JobEngine
+from qasr.jobs.port import ALONE, JobEngine
 from qasr.storage.executors import Executors
 from qasr.storage.tasks import Tasks, now_ms
 
@@ -76,7 +75,7 @@ class Keeper:
         before_ms = self._clock() - int(SUBMITTING_S * 1000)
         for task_id in await self._tasks.not_enqueued(before_ms=before_ms, limit=BATCH):
             try:
-                await self._engine.enqueue(task_id, priority=priority(await self._tasks.ahead(task_id)))
+                await self._engine.enqueue(task_id, priority=ALONE + await self._tasks.turn(task_id))
                 await self._tasks.mark_enqueued(task_id)
             except Exception:  # the others, and what follows, do not wait for it
                 log.exception("task_not_enqueued", task_id=task_id)
@@ -86,8 +85,8 @@ class Keeper:
             log.warning("tasks_picked_up", tasks=n_tasks)
         stale = await self._tasks.stale(before_ms=self._clock() - int(VANISHED_S * 1000), limit=BATCH)
         for task_id in await self._engine.vanished(stale) if stale else ():
-            if (state := await self._tasks.finish(task_id)) is not None:
-                log.error("task_vanished", task_id=task_id, state=state)
+            if (task := await self._tasks.finish(task_id)) is not None:
+                log.error("task_vanished", task_id=task_id, state=task.state)
 
     async def expire(self) -> None:
         """Forget tasks that ended long enough ago; one whose objects cannot be removed is kept for the next round."""

@@ -29,7 +29,7 @@ from qasr.domain.errors import (
     NoSpeech,
     QasrError,
 )
-from qasr.domain.task import ENDED, Failure, Subtask, Task, TaskId, TaskState
+from qasr.domain.task import Failure, Subtask, Task, TaskId
 from qasr.domain.telemetry import TaskEnded
 from qasr.jobs.port import Steps
 from qasr.pipeline.filed import Asked, Heard, Place, Plan
@@ -156,28 +156,22 @@ class Perform:
             return
         for start in range(0, len(task.subtasks), TOGETHER):
             await self._do(task, task.subtasks[start : start + TOGETHER], steps)
-        canceled = await self._tasks.is_cancel_requested(task_id)
-        canceled = canceled and await self._tasks.move(task_id, TaskState.CANCELED)
-        finished = await self._tasks.finish(task_id)  # of a canceled one, the recordings
-        state = TaskState.CANCELED if canceled else finished
-        log.info("task_ended", task_id=task_id, state=state)
-        await self._tell(task_id, state)
+        await self._finish(task_id)
 
-    async def _tell(self, task_id: TaskId, state: TaskState | None) -> None:
-        """Of the end of a task, unless somebody else has ended it (*state* is None)."""
-        if state is None:
-            return
-        telemetry.tell(TaskEnded(state=state))
-        if (task := await self._tasks.get(task_id)) is not None:
+    async def _finish(self, task_id: TaskId) -> None:
+        """End the task and tell of it, unless somebody else has ended it."""
+        task = await self._tasks.finish(task_id)
+        log.info("task_ended", task_id=task_id, state=None if task is None else task.state)
+        if task is not None:
+            telemetry.tell(TaskEnded(state=task.state))
             self._ended(task)
 
     async def _begin(self, task_id: TaskId) -> Task | None:
         """The task, now running; None if it has ended, or was canceled before it began."""
-        await self._tasks.move(task_id, TaskState.RUNNING)  # nothing happens if it runs already
-        task = await self._tasks.get(task_id)
-        if task is None or task.state in ENDED:
+        begun = await self._tasks.begin(task_id)
+        if begun is None:
             return None
-        attempt = await self._tasks.begin_attempt(task_id)
+        task, attempt = begun
         if attempt.number > MOST_ATTEMPTS and attempt.stuck_s >= LEAST_STUCK_S:
             message = f"The task was given up: it was interrupted {attempt.number - 1} times without moving on."
             await self._give_up(task, Failure(kind="EngineFailed", message=message))
@@ -188,7 +182,7 @@ class Perform:
     async def _give_up(self, task: Task, failure: Failure) -> None:
         for subtask in task.subtasks:
             await self._tasks.end_subtask(task.id, subtask.number, failure)
-        await self._tell(task.id, await self._tasks.finish(task.id))
+        await self._finish(task.id)
         log.error("task_given_up", task_id=task.id, reason=failure.message)
 
     async def _do(self, task: Task, subtasks: Sequence[Subtask], steps: Steps) -> None:
@@ -209,9 +203,8 @@ class Perform:
 
     async def _cut(self, task: Task, recording: _Recording, steps: Steps) -> None:
         async def work() -> CutResult:
-            if await self._tasks.is_cancel_requested(task.id):
+            if not await self._tasks.begin_subtask(task.id, recording.number):
                 return CutResult(failure=CANCELED)
-            await self._tasks.begin_subtask(task.id, recording.number)
             plan, failure = await self._tried(
                 "cut", lambda: self._recordings.cut(recording.place, recording.asked), limit_s=MOST_CUT_S
             )

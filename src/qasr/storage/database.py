@@ -22,7 +22,7 @@ THREADS: Final = 16
 """Calls at once; more wait."""
 FILE: Final = "qasr.db"
 """Of SQLite, under the data directory."""
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """The newest migration."""
 MIGRATION_LOCK: Final = 0x71617373
 """Key of an advisory lock of PostgreSQL; any number of our own."""
@@ -50,9 +50,11 @@ tasks = sa.Table(
     sa.Column("progress", sa.BigInteger, nullable=False),
     sa.Column("webhook_due_ms", sa.BigInteger),
     sa.Column("webhook_calls", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("turn", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("tasks_by_owner", "owner", "submitted_ms"),
-    sa.Index("tasks_by_owner_and_state", "owner", "state"),
+    sa.Index("tasks_by_owner_and_turn", "owner", "state", "turn"),
     sa.Index("tasks_by_state", "state", "submitted_ms"),
+    sa.Index("tasks_by_turn", "state", "turn"),
     sa.Index("tasks_by_webhook", "webhook_due_ms"),
 )
 

@@ -13,25 +13,81 @@ import sqlalchemy as sa
 
 from qasr.domain.audio import MediaLimits
 from qasr.domain.options import RecognitionOptions
-from qasr.domain.task import ENDED, NEXT, Failure, Subtask, Task, TaskId, TaskOrder, TaskState
+from qasr.domain.task import ENDED, Failure, Subtask, Task, TaskId, TaskOrder, TaskState
 from qasr.storage.database import Database, subtasks, tasks
 
 UNFINISHED: Final = (TaskState.PENDING, TaskState.RUNNING)
 
 # What is asked most often is built once: else building a statement takes longer than running it.
-_TASK: Final = sa.select(tasks).where(tasks.c.id == sa.bindparam("task_id"))
-_SUBTASKS: Final = sa.select(subtasks).where(subtasks.c.task_id == sa.bindparam("task_id")).order_by(subtasks.c.number)
+_TASK: Final = sa.select(tasks).where(tasks.c.id == sa.bindparam("this"))
+_SUBTASKS: Final = sa.select(subtasks).where(subtasks.c.task_id == sa.bindparam("this")).order_by(subtasks.c.number)
 _N_UNFINISHED: Final = (
     sa.select(sa.func.count())
     .select_from(tasks)
     .where(tasks.c.owner == sa.bindparam("owner"), tasks.c.state.in_(UNFINISHED))
+)
+_LAST_TURN: Final = sa.select(sa.func.max(tasks.c.turn)).where(
+    tasks.c.owner == sa.bindparam("owner"), tasks.c.state.in_(UNFINISHED)
+)
+_TURN_NOW: Final = sa.select(
+    sa.func.coalesce(
+        sa.select(sa.func.max(tasks.c.turn)).where(tasks.c.state == TaskState.RUNNING).scalar_subquery(),
+        sa.select(sa.func.min(tasks.c.turn)).where(tasks.c.state == TaskState.PENDING).scalar_subquery(),
+        0,
+    )
 )
 _COUNTS: Final = sa.select(
     tasks.c.state, sa.func.count().label("n"), sa.func.min(tasks.c.submitted_ms).label("oldest_ms")
 ).group_by(tasks.c.state)
 _NEW_TASK: Final = sa.insert(tasks)
 _NEW_SUBTASKS: Final = sa.insert(subtasks)
-_ENQUEUED: Final = sa.update(tasks).where(tasks.c.id == sa.bindparam("task_id")).values(enqueued=True)
+_THIS: Final = tasks.c.id == sa.bindparam("this")
+_ITS_PARTS: Final = subtasks.c.task_id == sa.bindparam("this")
+_THIS_PART: Final = sa.and_(_ITS_PARTS, subtasks.c.number == sa.bindparam("part"), subtasks.c.state.in_(UNFINISHED))
+_ENQUEUED: Final = sa.update(tasks).where(_THIS).values(enqueued=True)
+_BEGIN: Final = (
+    sa.update(tasks)
+    .where(_THIS, tasks.c.state == TaskState.PENDING)
+    .values(state=TaskState.RUNNING, scheduled_ms=sa.bindparam("now_ms"))
+)
+_REACHED: Final = sa.select(
+    sa.func.coalesce(sa.func.sum(subtasks.c.done_ms), 0)
+    + sa.func.count().filter(subtasks.c.duration_ms > 0)
+    + sa.func.count().filter(subtasks.c.state.in_(ENDED))
+).where(_ITS_PARTS)
+_ATTEMPT: Final = (
+    sa.update(tasks)
+    .where(_THIS)
+    .values({name: sa.bindparam(f"new_{name}") for name in ("attempts", "attempts_since_ms", "progress")})
+)
+_IS_CANCEL_REQUESTED: Final = sa.select(tasks.c.cancel_requested).where(_THIS)
+_BEGIN_PART: Final = sa.update(subtasks).where(_THIS_PART).values(state=TaskState.RUNNING)
+_MEASURE_PART: Final = (
+    sa.update(subtasks)
+    .where(_THIS_PART)
+    .values(duration_ms=sa.bindparam("new_duration_ms"), speech_ms=sa.bindparam("new_speech_ms"))
+)
+_ADVANCE_PART: Final = (
+    sa.update(subtasks)
+    .where(_THIS_PART, subtasks.c.done_ms < sa.bindparam("reached_ms"))
+    .values(done_ms=sa.bindparam("reached_ms"))
+)
+_END_PART: Final = (
+    sa.update(subtasks).where(_THIS_PART).values(state=sa.bindparam("new_state"), failure=sa.bindparam("new_failure"))
+)
+_LOSE_PARTS: Final = (
+    sa.update(subtasks)
+    .where(_ITS_PARTS, subtasks.c.state.in_(UNFINISHED))
+    .values(state=TaskState.FAILED, failure=sa.bindparam("new_failure"))
+)
+_N_GOOD: Final = (
+    sa.select(sa.func.count()).select_from(subtasks).where(_ITS_PARTS, subtasks.c.state == TaskState.SUCCEEDED)
+)
+_FINISH: Final = (
+    sa.update(tasks)
+    .where(_THIS, tasks.c.state.in_(UNFINISHED))
+    .values(state=sa.bindparam("new_state"), ended_ms=sa.bindparam("now_ms"))
+)
 
 
 def now_ms() -> int:
@@ -76,8 +132,13 @@ class Tasks:
     def __init__(self, database: Database, *, clock: Callable[[], int] = now_ms) -> None:
         self._database, self._clock = database, clock
 
-    async def add(self, task_id: TaskId, order: TaskOrder) -> None:
-        """A new task, pending; durable when this returns."""
+    async def add(self, task_id: TaskId, order: TaskOrder) -> int:
+        """A new task, pending; durable when this returns.
+
+        Returns:
+            Its turn: behind the tasks that its owner has handed in before, and behind those that are served now. So
+            owners take turns, however many tasks each has, and nobody's wait for ever (start-time fair queueing).
+        """
         row = {
             "id": task_id,
             "owner": order.owner,
@@ -108,20 +169,23 @@ class Tasks:
             for number, url in enumerate(order.urls)
         ]
 
-        def insert(connection: sa.Connection) -> None:
-            connection.execute(_NEW_TASK, row)
+        def insert(connection: sa.Connection) -> int:
+            last = connection.execute(_LAST_TURN, {"owner": order.owner}).scalar() or 0
+            turn = 1 + max(last, int(connection.execute(_TURN_NOW).scalar_one()))
+            connection.execute(_NEW_TASK, row | {"turn": turn})
             connection.execute(_NEW_SUBTASKS, parts)
+            return turn
 
-        await self._database.write(insert)
+        return await self._database.write(insert)
 
     async def get(self, task_id: str, owner: str | None = None) -> Task | None:
         """The task; None if there is none, or if it is not *owner*'s."""
 
         def select(connection: sa.Connection) -> Task | None:
-            row = connection.execute(_TASK, {"task_id": task_id}).one_or_none()
+            row = connection.execute(_TASK, {"this": task_id}).one_or_none()
             if row is None or (owner is not None and row.owner != owner):
                 return None
-            return _task(row, connection.execute(_SUBTASKS, {"task_id": task_id}).all())
+            return _task(row, connection.execute(_SUBTASKS, {"this": task_id}).all())
 
         return await self._database.read(select)
 
@@ -152,16 +216,6 @@ class Tasks:
 
         return await self._database.read(select)
 
-    async def move(self, task_id: TaskId, state: TaskState) -> bool:
-        """Take the task to *state*, if the table of transitions allows it from where it is; whether it did."""
-        before = [old for old, after in NEXT.items() if state in after]
-        values: dict[str, object] = {"state": state}
-        if state is TaskState.RUNNING:
-            values["scheduled_ms"] = self._clock()
-        if not NEXT[state]:
-            values["ended_ms"] = self._clock()
-        return await self._update(tasks.c.id == task_id, tasks.c.state.in_(before), values=values)
-
     async def cancel_pending(self, task_id: str, owner: str | None) -> bool:
         """Cancel *owner*'s task (None: anybody's) if nobody has begun it; whether that was so."""
 
@@ -185,17 +239,18 @@ class Tasks:
         """
         if await self.cancel_pending(task_id, None):
             return TaskState.CANCELED
-        running = (tasks.c.id == task_id, tasks.c.state == TaskState.RUNNING)
-        return TaskState.RUNNING if await self._update(*running, values={"cancel_requested": True}) else None
+        running = sa.update(tasks).where(tasks.c.id == task_id, tasks.c.state == TaskState.RUNNING)
+        ask = running.values(cancel_requested=True)
+        is_asked = bool(await self._database.write(lambda connection: connection.execute(ask).rowcount))
+        return TaskState.RUNNING if is_asked else None
 
     async def is_cancel_requested(self, task_id: TaskId) -> bool:
         """Whether a running task is to stop."""
-        query = sa.select(tasks.c.cancel_requested).where(tasks.c.id == task_id)
-        return bool(await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none()))
+        return await self._database.read(lambda connection: _is_cancel_requested(connection, task_id))
 
     async def mark_enqueued(self, task_id: TaskId) -> None:
         """The workflow of the task exists."""
-        await self._database.write(lambda connection: connection.execute(_ENQUEUED, {"task_id": task_id}))
+        await self._database.write(lambda connection: connection.execute(_ENQUEUED, {"this": task_id}))
 
     async def not_enqueued(self, *, before_ms: int, limit: int) -> list[TaskId]:
         """Pending tasks whose submission was cut off between their row and their workflow."""
@@ -206,28 +261,28 @@ class Tasks:
         )
         return await self._database.read(lambda connection: list(connection.execute(query).scalars()))
 
-    async def begin_attempt(self, task_id: TaskId) -> Attempt:
-        """A worker takes the task up (again)."""
-        reached = sa.select(
-            sa.func.coalesce(sa.func.sum(subtasks.c.done_ms), 0)
-            + sa.func.count().filter(subtasks.c.duration_ms > 0)
-            + sa.func.count().filter(subtasks.c.state.in_(ENDED))
-        ).where(subtasks.c.task_id == task_id)
+    async def begin(self, task_id: TaskId) -> tuple[Task, Attempt] | None:
+        """A worker takes the task up (again): it runs now. None if it has ended, or is gone."""
 
-        def count(connection: sa.Connection) -> Attempt:
-            row = connection.execute(sa.select(tasks).where(tasks.c.id == task_id)).one()
-            progress, now = int(connection.execute(reached).scalar_one()), self._clock()
+        def begin(connection: sa.Connection) -> tuple[Task, Attempt] | None:
+            this, now = {"this": task_id}, self._clock()
+            connection.execute(_BEGIN, this | {"now_ms": now})
+            row = connection.execute(_TASK, this).one_or_none()
+            if row is None or row.state in ENDED:
+                return None
+            progress = int(connection.execute(_REACHED, this).scalar_one())
             stuck = row.attempts > 0 and progress <= row.progress
-            attempts, since_ms = (row.attempts + 1, row.attempts_since_ms) if stuck else (1, now)
+            number, since_ms = (row.attempts + 1, row.attempts_since_ms) if stuck else (1, now)
             values = {
-                "attempts": attempts,
-                "attempts_since_ms": since_ms,
-                "progress": max(progress, row.progress),
+                "new_attempts": number,
+                "new_attempts_since_ms": since_ms,
+                "new_progress": max(progress, row.progress),
             }
-            connection.execute(sa.update(tasks).where(tasks.c.id == task_id).values(values))
-            return Attempt(number=attempts, stuck_s=max(0, now - since_ms) / 1000)
+            connection.execute(_ATTEMPT, this | values)
+            task = _task(row, connection.execute(_SUBTASKS, this).all())
+            return task, Attempt(number=number, stuck_s=max(0, now - since_ms) / 1000)
 
-        return await self._database.write(count)
+        return await self._database.write(begin)
 
     async def count(self) -> Mapping[TaskState, TaskCount]:
         """All tasks, by state; states without any are left out."""
@@ -244,15 +299,9 @@ class Tasks:
             lambda connection: int(connection.execute(_N_UNFINISHED, {"owner": owner}).scalar_one())
         )
 
-    async def ahead(self, task_id: TaskId) -> int:
-        """How many unfinished tasks its owner had when the task was submitted."""
-        mine, other = tasks.alias(), tasks
-        query = (
-            sa.select(sa.func.count())
-            .select_from(mine)
-            .join(other, sa.and_(other.c.owner == mine.c.owner, other.c.submitted_ms < mine.c.submitted_ms))
-            .where(mine.c.id == task_id, other.c.state.in_(UNFINISHED))
-        )
+    async def turn(self, task_id: TaskId) -> int:
+        """As ``add`` has told it."""
+        query = sa.select(tasks.c.turn).where(tasks.c.id == task_id)
         return await self._database.read(lambda connection: int(connection.execute(query).scalar_one()))
 
     async def unheard_ms(self, owner: str) -> Mapping[str, int]:
@@ -269,42 +318,52 @@ class Tasks:
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return {str(model): int(ms) for model, ms in rows}
 
-    async def begin_subtask(self, task_id: TaskId, number: int) -> None:
-        """A recording is being worked on; nothing happens if it has ended."""
-        await self._change(task_id, number, [TaskState.PENDING], {"state": TaskState.RUNNING})
+    async def begin_subtask(self, task_id: TaskId, number: int) -> bool:
+        """A recording is being worked on, unless it has ended or the task is to stop: then this is False."""
+
+        def begin(connection: sa.Connection) -> bool:
+            if _is_cancel_requested(connection, task_id):
+                return False
+            connection.execute(_BEGIN_PART, {"this": task_id, "part": number})
+            return True
+
+        return await self._database.write(begin)
 
     async def measure_subtask(self, task_id: TaskId, number: int, *, duration_ms: int, speech_ms: int) -> None:
         """The lengths of a recording are known."""
-        await self._change(task_id, number, UNFINISHED, {"duration_ms": duration_ms, "speech_ms": speech_ms})
+        await self._change(_MEASURE_PART, task_id, number, {"new_duration_ms": duration_ms, "new_speech_ms": speech_ms})
 
     async def advance_subtask(self, task_id: TaskId, number: int, ms: int) -> None:
         """So much of a recording is recognized; it never becomes less."""
-        done = sa.case((subtasks.c.done_ms > ms, subtasks.c.done_ms), else_=ms)
-        await self._change(task_id, number, UNFINISHED, {"done_ms": done})
+        await self._change(_ADVANCE_PART, task_id, number, {"reached_ms": ms})
 
     async def end_subtask(self, task_id: TaskId, number: int, failure: Failure | None) -> None:
         """A recording is done, or has failed; nothing happens if it has ended already."""
-        values: dict[str, object] = {"state": TaskState.SUCCEEDED if failure is None else TaskState.FAILED}
-        if failure is not None:
-            values["failure"] = msgspec.json.encode(failure).decode()
-        await self._change(task_id, number, UNFINISHED, values)
+        state = TaskState.SUCCEEDED if failure is None else TaskState.FAILED
+        text = None if failure is None else msgspec.json.encode(failure).decode()
+        await self._change(_END_PART, task_id, number, {"new_state": state, "new_failure": text})
 
-    async def finish(self, task_id: TaskId) -> TaskState | None:
-        """End a running task as its subtasks say: it succeeds if one of them does. None if it was not running.
+    async def finish(self, task_id: TaskId) -> Task | None:
+        """End a running task as its subtasks say: it succeeds if one of them does; or as canceled, if it was to stop.
 
         Subtasks that have not ended count as failed.
+
+        Returns:
+            The task; None if it was not running.
         """
         lost = Failure(kind="EngineFailed", message="The recording was not finished for a reason of our own.")
 
-        def end(connection: sa.Connection) -> TaskState | None:
-            mine = subtasks.c.task_id == task_id
-            values = {"state": TaskState.FAILED, "failure": msgspec.json.encode(lost).decode()}
-            connection.execute(sa.update(subtasks).where(mine, subtasks.c.state.in_(UNFINISHED)).values(values))
-            good = sa.select(sa.func.count()).where(mine, subtasks.c.state == TaskState.SUCCEEDED)
-            state = TaskState.SUCCEEDED if connection.execute(good).scalar_one() else TaskState.FAILED
-            where = (tasks.c.id == task_id, tasks.c.state.in_(UNFINISHED))
-            change = sa.update(tasks).where(*where).values(state=state, ended_ms=self._clock())
-            return state if connection.execute(change).rowcount else None
+        def end(connection: sa.Connection) -> Task | None:
+            this = {"this": task_id}
+            connection.execute(_LOSE_PARTS, this | {"new_failure": msgspec.json.encode(lost).decode()})
+            if _is_cancel_requested(connection, task_id):
+                state = TaskState.CANCELED
+            else:
+                state = TaskState.SUCCEEDED if connection.execute(_N_GOOD, this).scalar_one() else TaskState.FAILED
+            values = {"new_state": state, "now_ms": self._clock()}
+            if not connection.execute(_FINISH, this | values).rowcount:
+                return None
+            return _task(connection.execute(_TASK, this).one(), connection.execute(_SUBTASKS, this).all())
 
         return await self._database.write(end)
 
@@ -318,12 +377,10 @@ class Tasks:
         )
         return await self._database.read(lambda connection: list(connection.execute(query).scalars()))
 
-    async def _change(
-        self, task_id: TaskId, number: int, states: Sequence[TaskState], values: Mapping[str, object]
-    ) -> None:
-        """Change a subtask that is in one of *states*."""
-        where = (subtasks.c.task_id == task_id, subtasks.c.number == number, subtasks.c.state.in_(states))
-        await self._database.write(lambda c: c.execute(sa.update(subtasks).where(*where).values(dict(values))))
+    async def _change(self, change: sa.Update, task_id: TaskId, number: int, values: dict[str, object]) -> None:
+        """Change a subtask that has not ended."""
+        of = {"this": task_id, "part": number}
+        await self._database.write(lambda connection: connection.execute(change, of | values))
 
     async def expired(self, *, before_ms: int, limit: int) -> list[TaskId]:
         """Tasks that ended before *before_ms*."""
@@ -339,16 +396,16 @@ class Tasks:
 
         await self._database.write(remove)
 
-    async def _update(self, *where: sa.ColumnElement[bool], values: dict[str, object]) -> bool:
-        change = sa.update(tasks).where(*where).values(values)
-        return bool(await self._database.write(lambda connection: connection.execute(change).rowcount))
-
 
 _options = msgspec.json.Decoder(RecognitionOptions)
 _limits = msgspec.json.Decoder(MediaLimits)
 _failure = msgspec.json.Decoder(Failure)
 """Made here, by one thread: msgspec looks into a type when it is first decoded, and two threads that do so at once end
 the process (0.22)."""
+
+
+def _is_cancel_requested(connection: sa.Connection, task_id: TaskId) -> bool:
+    return bool(connection.execute(_IS_CANCEL_REQUESTED, {"this": task_id}).scalar_one_or_none())
 
 
 def _task(row: sa.Row[tuple[object, ...]], parts: Sequence[sa.Row[tuple[object, ...]]]) -> Task:

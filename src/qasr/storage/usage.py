@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
+import anyio
 import sqlalchemy as sa
 import structlog
 
@@ -41,6 +42,8 @@ class UsageBook:
         self._database, self._clock = database, clock
         self._waiting: dict[Account, Use] = {}
         self._lost = 0
+        self._moving = anyio.Lock()
+        """Held while lines go from memory into the database: who added up both meanwhile would miss them."""
 
     def today(self) -> str:
         """Of UTC."""
@@ -61,9 +64,12 @@ class UsageBook:
         if self._lost:
             log.error("usage_lost", requests=self._lost)
             self._lost = 0
+        if self._waiting:
+            async with self._moving:
+                await self._write()
+
+    async def _write(self) -> None:
         taken, self._waiting = self._waiting, {}
-        if not taken:
-            return
         try:
             rows = [asdict(account) | asdict(taken[account]) for account in sorted(taken, key=_order)]
             add = self._add()
@@ -84,12 +90,13 @@ class UsageBook:
             .where(usage.c.owner == owner, usage.c.day == self.today())
             .group_by(usage.c.model)
         )
-        with reachable():
-            rows = await self._database.read(lambda connection: connection.execute(query).all())
-        heard = {str(model): int(ms) for model, ms in rows}
-        for account, use in self._waiting.items():
-            if account.owner == owner and account.day == self.today():
-                heard[account.model] = heard.get(account.model, 0) + use.audio_ms
+        async with self._moving:
+            with reachable():
+                rows = await self._database.read(lambda connection: connection.execute(query).all())
+            heard = {str(model): int(ms) for model, ms in rows}
+            for account, use in self._waiting.items():
+                if account.owner == owner and account.day == self.today():
+                    heard[account.model] = heard.get(account.model, 0) + use.audio_ms
         return heard
 
     async def find(self, wanted: UsageFilter, *, limit: int) -> list[tuple[Account, Use]]:
