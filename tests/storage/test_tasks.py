@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import anyio
 import pytest
@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from tests.migrations import newest, to_version
 
 from qasr.domain.options import Hints, RecognitionOptions
-from qasr.domain.task import ENDED, NEXT, Failure, TaskId, TaskOrder, TaskState
+from qasr.domain.task import ENDED, NEXT, Failure, Task, TaskId, TaskOrder, TaskState
 from qasr.storage import database as room
 from qasr.storage.database import HEAD, Database, metadata
 from qasr.storage.database import tasks as tasks_table
-from qasr.storage.tasks import _LAST_TURN, _N_UNFINISHED, TaskFilter, Tasks
+from qasr.storage.tasks import _N_UNFINISHED, _NEXT_TURN, SEEN_S, TaskFilter, Tasks, _Seen
 
 ID = TaskId("task-1")
 ORDER = TaskOrder(
@@ -120,11 +120,24 @@ async def test_owners_take_turns(tasks: Tasks) -> None:
         assert await tasks.begin(TaskId(f"many-{number}")) is not None
     late = await turns_of("late", "late-0", "late-1")
 
-    assert [1, 2, 3, 4, 5, 6] == many
-    assert [2, 3] == few
-    assert [5, 6] == late
-    assert [7] == await turns_of("many", "many-6")
-    assert 6 == await tasks.turn(TaskId("late-1"))
+    assert [0, 1, 2, 3, 4, 5] == many
+    assert [0, 1] == few
+    assert [3, 4] == late
+    assert [6] == await turns_of("many", "many-6")
+    assert 4 == await tasks.turn(TaskId("late-1"))
+
+
+@pytest.mark.anyio
+async def test_single_tasks_do_not_move_the_turn_on(tasks: Tasks) -> None:
+    """Else who has two would wait behind all of one who has many, as long as others come with one each."""
+    for number in range(4):
+        await tasks.add(TaskId(f"many-{number}"), replace(ORDER, owner="many"))
+    await tasks.begin(TaskId("many-0"))
+    for number in range(10):
+        await tasks.add(TaskId(f"single-{number}"), replace(ORDER, owner=f"single-{number}"))
+        await tasks.begin(TaskId(f"single-{number}"))
+
+    assert [0, 1] == [await tasks.add(TaskId(f"two-{number}"), replace(ORDER, owner="two")) for number in range(2)]
 
 
 @pytest.mark.anyio
@@ -151,6 +164,51 @@ async def test_of_many_that_cancel_and_begin_one_wins(tasks: Tasks) -> None:
         assert won in (["begin"] * 2, ["cancel"])
         assert task is not None
         assert {"begin": TaskState.RUNNING, "cancel": TaskState.CANCELED}[won[0]] is task.state
+
+
+@pytest.mark.anyio
+async def test_what_was_read_is_not_read_again_until_it_changes(tasks: Tasks, database_url: str) -> None:
+    """Where no other process may change it."""
+    await tasks.add(ID, ORDER)
+    with patch.object(tasks._database, "read", wraps=tasks._database.read) as read:
+        found = [await tasks.get(ID, owner) for owner in ("me", "me", "you", None)]
+        n_first = read.call_count
+        await tasks.begin(ID)
+        await tasks.begin_subtask(ID, 1)
+        found += [await tasks.get(ID, "me") for _ in range(2)]
+
+    states = [task and (task.state, task.subtasks[1].state) for task in found]
+    first, then = (TaskState.PENDING, TaskState.PENDING), (TaskState.RUNNING, TaskState.RUNNING)
+    assert [first, first, None, first, then, then] == states
+    assert ((1, 2) if database_url.startswith("sqlite") else (4, 6)) == (n_first, read.call_count)
+
+
+@pytest.mark.anyio
+async def test_what_changes_while_it_is_read_is_read_again(tasks: Tasks) -> None:
+    """What was read may be older than the change; and nothing is believed for long."""
+    await tasks.add(ID, ORDER)
+    clock, may, n_read = Mock(return_value=100.0), anyio.Event(), 0
+    seen = _Seen(clock)
+
+    async def read(task_id: str) -> Task | None:
+        nonlocal n_read
+        n_read += 1
+        task = await tasks._get(task_id)
+        await may.wait()
+        return task
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(seen.get, ID, read)
+        await anyio.sleep(0.1)
+        seen.forget(ID)
+        may.set()
+    for now_s in (100.0, 100.0 + SEEN_S - 0.1, 100.0 + SEEN_S):
+        clock.return_value = now_s
+        assert await seen.get(ID, read) is not None
+
+    assert 3 == n_read  # the first, the one after the change, and the last
+    assert await seen.get("nobody's", read) is None
+    assert {} == seen._reading
 
 
 @pytest.mark.anyio
@@ -311,7 +369,7 @@ def test_tables_are_made_all_or_none(database_url: str, monkeypatch: pytest.Monk
     ("query", "index"),
     [
         (_N_UNFINISHED, "tasks_by_owner_and_turn"),
-        (_LAST_TURN, "tasks_by_owner_and_turn"),
+        (_NEXT_TURN, "tasks_by_owner_and_turn"),
         (
             sa.select(tasks_table.c.id).where(tasks_table.c.owner == "me", tasks_table.c.submitted_ms > 1),
             "tasks_by_owner",

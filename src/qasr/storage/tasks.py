@@ -1,12 +1,17 @@
 """The tasks table: what queries and lists read, and what decides how far a task may go.
 
 Every transition is one conditional update, so that two workers, or a worker and a cancel, cannot both win.
+
+Clients look at each task every few seconds, and those who wait in a long line do so for long: what a look costs decides
+whether a server that has fallen behind can catch up. Where one process has the database to itself (SQLite), tasks that
+it has read are therefore kept until it changes them. What somebody else changes, an operator with
+``qasr tasks cancel``, is seen within ``SEEN_S``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from time import time
-from typing import Final
+from time import monotonic, time
+from typing import Final, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -17,6 +22,14 @@ from qasr.domain.task import ENDED, Failure, Subtask, Task, TaskId, TaskOrder, T
 from qasr.storage.database import Database, subtasks, tasks
 
 UNFINISHED: Final = (TaskState.PENDING, TaskState.RUNNING)
+SEEN_S: Final = 15.0
+"""How long a task that was read is believed to be as it was: three looks of DashScope's SDK."""
+MOST_SEEN: Final = 2000
+"""Tasks that are kept."""
+MOST_PARTS_SEEN: Final = 8
+"""Recordings of a task that is kept."""
+
+R = TypeVar("R")
 
 # What is asked most often is built once: else building a statement takes longer than running it.
 _TASK: Final = sa.select(tasks).where(tasks.c.id == sa.bindparam("this"))
@@ -26,7 +39,7 @@ _N_UNFINISHED: Final = (
     .select_from(tasks)
     .where(tasks.c.owner == sa.bindparam("owner"), tasks.c.state.in_(UNFINISHED))
 )
-_LAST_TURN: Final = sa.select(sa.func.max(tasks.c.turn)).where(
+_NEXT_TURN: Final = sa.select(sa.func.coalesce(sa.func.max(tasks.c.turn) + 1, 0)).where(
     tasks.c.owner == sa.bindparam("owner"), tasks.c.state.in_(UNFINISHED)
 )
 _TURN_NOW: Final = sa.select(
@@ -131,13 +144,15 @@ class Tasks:
 
     def __init__(self, database: Database, *, clock: Callable[[], int] = now_ms) -> None:
         self._database, self._clock = database, clock
+        self._seen = _Seen() if database.is_sqlite else None
 
     async def add(self, task_id: TaskId, order: TaskOrder) -> int:
         """A new task, pending; durable when this returns.
 
         Returns:
-            Its turn: behind the tasks that its owner has handed in before, and behind those that are served now. So
-            owners take turns, however many tasks each has, and nobody's wait for ever (start-time fair queueing).
+            Its turn, from 0: behind the tasks that its owner has handed in before, and no earlier than those that are
+            served now. So owners take turns, however many tasks each has, and nobody's wait for ever (start-time fair
+            queueing, Goyal et al. 1996).
         """
         row = {
             "id": task_id,
@@ -170,8 +185,8 @@ class Tasks:
         ]
 
         def insert(connection: sa.Connection) -> int:
-            last = connection.execute(_LAST_TURN, {"owner": order.owner}).scalar() or 0
-            turn = 1 + max(last, int(connection.execute(_TURN_NOW).scalar_one()))
+            behind = int(connection.execute(_NEXT_TURN, {"owner": order.owner}).scalar_one())
+            turn = max(behind, int(connection.execute(_TURN_NOW).scalar_one()))
             connection.execute(_NEW_TASK, row | {"turn": turn})
             connection.execute(_NEW_SUBTASKS, parts)
             return turn
@@ -180,14 +195,26 @@ class Tasks:
 
     async def get(self, task_id: str, owner: str | None = None) -> Task | None:
         """The task; None if there is none, or if it is not *owner*'s."""
+        task = await self._get(task_id) if self._seen is None else await self._seen.get(task_id, self._get)
+        return None if task is None or (owner is not None and task.order.owner != owner) else task
 
+    async def _get(self, task_id: str) -> Task | None:
         def select(connection: sa.Connection) -> Task | None:
             row = connection.execute(_TASK, {"this": task_id}).one_or_none()
-            if row is None or (owner is not None and row.owner != owner):
-                return None
-            return _task(row, connection.execute(_SUBTASKS, {"this": task_id}).all())
+            return None if row is None else _task(row, connection.execute(_SUBTASKS, {"this": task_id}).all())
 
         return await self._database.read(select)
+
+    async def _change(self, task_id: str, change: Callable[[sa.Connection], R]) -> R:
+        """Run *change* of one task in one transaction."""
+        try:
+            return await self._database.write(change)
+        finally:
+            self._forget(task_id)
+
+    def _forget(self, *task_ids: str) -> None:
+        if self._seen is not None:
+            self._seen.forget(*task_ids)
 
     async def find(self, wanted: TaskFilter, *, offset: int, limit: int) -> tuple[int, list[Task]]:
         """How many there are, and one page of them, newest first (without their subtasks)."""
@@ -229,7 +256,7 @@ class Tasks:
             connection.execute(parts.values(state=TaskState.CANCELED))
             return True
 
-        return await self._database.write(cancel)
+        return await self._change(task_id, cancel)
 
     async def request_cancel(self, task_id: TaskId) -> TaskState | None:
         """For operators: cancel a pending task, or ask a running one to stop before its next step.
@@ -241,7 +268,7 @@ class Tasks:
             return TaskState.CANCELED
         running = sa.update(tasks).where(tasks.c.id == task_id, tasks.c.state == TaskState.RUNNING)
         ask = running.values(cancel_requested=True)
-        is_asked = bool(await self._database.write(lambda connection: connection.execute(ask).rowcount))
+        is_asked = bool(await self._change(task_id, lambda connection: connection.execute(ask).rowcount))
         return TaskState.RUNNING if is_asked else None
 
     async def is_cancel_requested(self, task_id: TaskId) -> bool:
@@ -282,7 +309,7 @@ class Tasks:
             task = _task(row, connection.execute(_SUBTASKS, this).all())
             return task, Attempt(number=number, stuck_s=max(0, now - since_ms) / 1000)
 
-        return await self._database.write(begin)
+        return await self._change(task_id, begin)
 
     async def count(self) -> Mapping[TaskState, TaskCount]:
         """All tasks, by state; states without any are left out."""
@@ -319,7 +346,7 @@ class Tasks:
         return {str(model): int(ms) for model, ms in rows}
 
     async def begin_subtask(self, task_id: TaskId, number: int) -> bool:
-        """A recording is being worked on, unless it has ended or the task is to stop: then this is False."""
+        """A recording is being worked on; nothing happens if it has ended. False: it is not to be, the task stops."""
 
         def begin(connection: sa.Connection) -> bool:
             if _is_cancel_requested(connection, task_id):
@@ -327,21 +354,22 @@ class Tasks:
             connection.execute(_BEGIN_PART, {"this": task_id, "part": number})
             return True
 
-        return await self._database.write(begin)
+        return await self._change(task_id, begin)
 
     async def measure_subtask(self, task_id: TaskId, number: int, *, duration_ms: int, speech_ms: int) -> None:
         """The lengths of a recording are known."""
-        await self._change(_MEASURE_PART, task_id, number, {"new_duration_ms": duration_ms, "new_speech_ms": speech_ms})
+        lengths: dict[str, object] = {"new_duration_ms": duration_ms, "new_speech_ms": speech_ms}
+        await self._change_part(_MEASURE_PART, task_id, number, lengths)
 
     async def advance_subtask(self, task_id: TaskId, number: int, ms: int) -> None:
         """So much of a recording is recognized; it never becomes less."""
-        await self._change(_ADVANCE_PART, task_id, number, {"reached_ms": ms})
+        await self._change_part(_ADVANCE_PART, task_id, number, {"reached_ms": ms})
 
     async def end_subtask(self, task_id: TaskId, number: int, failure: Failure | None) -> None:
         """A recording is done, or has failed; nothing happens if it has ended already."""
         state = TaskState.SUCCEEDED if failure is None else TaskState.FAILED
         text = None if failure is None else msgspec.json.encode(failure).decode()
-        await self._change(_END_PART, task_id, number, {"new_state": state, "new_failure": text})
+        await self._change_part(_END_PART, task_id, number, {"new_state": state, "new_failure": text})
 
     async def finish(self, task_id: TaskId) -> Task | None:
         """End a running task as its subtasks say: it succeeds if one of them does; or as canceled, if it was to stop.
@@ -365,7 +393,7 @@ class Tasks:
                 return None
             return _task(connection.execute(_TASK, this).one(), connection.execute(_SUBTASKS, this).all())
 
-        return await self._database.write(end)
+        return await self._change(task_id, end)
 
     async def stale(self, *, before_ms: int, limit: int) -> list[TaskId]:
         """Unfinished tasks whose workflow exists and that were submitted before *before_ms*, oldest first."""
@@ -377,10 +405,10 @@ class Tasks:
         )
         return await self._database.read(lambda connection: list(connection.execute(query).scalars()))
 
-    async def _change(self, change: sa.Update, task_id: TaskId, number: int, values: dict[str, object]) -> None:
+    async def _change_part(self, change: sa.Update, task_id: TaskId, number: int, values: dict[str, object]) -> None:
         """Change a subtask that has not ended."""
         of = {"this": task_id, "part": number}
-        await self._database.write(lambda connection: connection.execute(change, of | values))
+        await self._change(task_id, lambda connection: connection.execute(change, of | values))
 
     async def expired(self, *, before_ms: int, limit: int) -> list[TaskId]:
         """Tasks that ended before *before_ms*."""
@@ -394,7 +422,47 @@ class Tasks:
             connection.execute(sa.delete(subtasks).where(subtasks.c.task_id.in_(task_ids)))
             connection.execute(sa.delete(tasks).where(tasks.c.id.in_(task_ids)))
 
-        await self._database.write(remove)
+        try:
+            await self._database.write(remove)
+        finally:
+            self._forget(*task_ids)
+
+
+class _Seen:
+    """Tasks as they were read, until they change."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._tasks: dict[str, tuple[Task, float]] = {}
+        """Each with the time until which it is believed; oldest first."""
+        self._reading: dict[str, object] = {}
+        """Of each task that is being read, the last who began; a change takes it out: what was read may be older."""
+
+    async def get(self, task_id: str, read: Callable[[str], Awaitable[Task | None]]) -> Task | None:
+        """The task as it is; by *read*, if it is not known."""
+        seen = self._tasks.get(task_id)
+        if seen is not None and self._clock() < seen[1]:
+            return seen[0]
+        mine, until_s = object(), self._clock() + SEEN_S
+        self._reading[task_id] = mine
+        try:
+            task = await read(task_id)
+            is_mine = self._reading.get(task_id) is mine
+        finally:
+            if self._reading.get(task_id) is mine:
+                del self._reading[task_id]
+        if is_mine and task is not None and len(task.subtasks) <= MOST_PARTS_SEEN:
+            self._tasks.pop(task_id, None)
+            self._tasks[task_id] = task, until_s
+            if len(self._tasks) > MOST_SEEN:
+                del self._tasks[next(iter(self._tasks))]
+        return task
+
+    def forget(self, *task_ids: str) -> None:
+        """These have changed."""
+        for task_id in task_ids:
+            self._tasks.pop(task_id, None)
+            self._reading.pop(task_id, None)
 
 
 _options = msgspec.json.Decoder(RecognitionOptions)
