@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import anyio
 import httpx2
 import pytest
 import websockets.sync.client as websocket
@@ -14,10 +15,10 @@ from tests.server import JFK, KEY, LOOPBACK, OTHER_KEY, SCRIPTED, Server, servin
 from websockets.exceptions import InvalidStatus
 
 from qasr.domain.access import INTERFACES, Allowance, Scope
-from qasr.domain.errors import AccessDenied, Unauthorized
+from qasr.domain.errors import AccessDenied, EngineUnavailable, Unauthorized
 from qasr.faces.keys import KNOWN_S, Keys
 from qasr.storage.database import Database
-from qasr.storage.keys import KeyRing
+from qasr.storage.keys import Key, KeyRing
 
 GONE_S: Final = 30.0
 """Generously more than the seconds within which a key is gone."""
@@ -246,10 +247,68 @@ async def test_a_good_key_is_believed_for_a_moment(database: Database) -> None:
 
     assert [True, True, False, False] == [await opens(keys, one) for one in (text, "sk-set", text[:-1] + "!", None)]
     await ring.revoke(key.id)
-    clock.now_s += KNOWN_S - 0.01
+    clock.now_s += KNOWN_S / 2 - 0.01
     assert await opens(keys, text)
     clock.now_s += 0.02
     assert not await opens(keys, text)
+
+
+class Slow(KeyRing):
+    """Answers when it may, unless it is away."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.may, self.is_away, self.n_asked = anyio.Event(), False, 0
+
+    async def find(self, text: str) -> Key | None:
+        self.n_asked += 1
+        await self.may.wait()
+        if self.is_away:
+            raise EngineUnavailable("away")
+        return await super().find(text)
+
+
+@pytest.mark.anyio
+async def test_one_request_asks_again_for_all(database: Database) -> None:
+    """The others are let in meanwhile, but no longer than what was found may be believed."""
+    ring, clock = Slow(database), Clock()
+    keys = Keys(("sk-set",), lambda: ring, clock=clock)
+    _, text = await ring.create("k", INTERFACES, allowance=Allowance())
+    ring.may.set()
+    assert await opens(keys, text)
+    ring.may = anyio.Event()
+    clock.now_s += KNOWN_S / 2
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(opens, keys, text)
+        await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(GONE_S):
+            assert [True] * 3 == [await opens(keys, text) for _ in range(3)]
+        asked = ring.n_asked
+        clock.now_s += KNOWN_S / 2
+        group.start_soon(opens, keys, text)
+        await anyio.wait_all_tasks_blocked()
+        ring.may.set()
+
+    assert (2, 3) == (asked, ring.n_asked)
+
+
+@pytest.mark.anyio
+async def test_a_known_key_outlasts_a_moment_without_the_database(database: Database) -> None:
+    """And no more than that."""
+    ring, clock = Slow(database), Clock()
+    keys = Keys(("sk-set",), lambda: ring, clock=clock)
+    _, text = await ring.create("k", INTERFACES, allowance=Allowance())
+    ring.may.set()
+    assert await opens(keys, text)
+    ring.is_away = True
+    clock.now_s += KNOWN_S - 0.01
+    assert await opens(keys, text)
+    clock.now_s += 0.01
+    with pytest.raises(EngineUnavailable):
+        await keys.caller(text)
+    ring.is_away = False
+    assert await opens(keys, text)
 
 
 @pytest.mark.anyio

@@ -6,20 +6,23 @@
               │                       │                        │
               all interfaces          its scopes               all interfaces
 
-What the database says of a good key is believed for ``KNOWN_S``: a key that is revoked opens nothing after that.
+What the database says of a good key is believed for ``KNOWN_S``: a key that is revoked opens nothing after that. One
+request asks again before, when half of that time is over; if all of them did so, each when it finds that the time is
+over, they would all wait for the database at the same moment.
 """
 
 import copy
 import hashlib
 import hmac
 import time
-from collections.abc import Callable
-from typing import Final, Self
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Generic, Self, TypeVar
 
 from starlette.requests import HTTPConnection
 
 from qasr.domain.access import Caller, Scope
-from qasr.domain.errors import AccessDenied, Unauthorized
+from qasr.domain.errors import AccessDenied, EngineUnavailable, Unauthorized
 from qasr.storage.keys import KeyRing
 
 KNOWN_S: Final = 2.0
@@ -27,6 +30,56 @@ MOST_KNOWN: Final = 10_000
 """Keys that are remembered."""
 LONGEST_KEY: Final = 1000
 """Characters; longer ones are nobody's."""
+NO_KEY: Final = b""
+"""What is remembered under this name: that the database holds no key."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Held(Generic[T]):
+    value: T
+    until_s: float
+    is_asked: bool = False
+    """Somebody asks again."""
+
+
+class _Memory(Generic[T]):
+    """What was found, for ``KNOWN_S``."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._held: dict[bytes, _Held[T]] = {}
+
+    async def recall(self, name: bytes, find: Callable[[], Awaitable[T | None]]) -> T | None:
+        """What *find* has found under *name*; None, which is not remembered, if it finds nothing.
+
+        Raises:
+            EngineUnavailable: *find* does, and nothing is remembered.
+        """
+        now, held = self._clock(), self._held.get(name)
+        if held is None:
+            return self._keep(name, await find(), now)
+        if now < held.until_s and (held.is_asked or now < held.until_s - KNOWN_S / 2):
+            return held.value
+        held.is_asked = True
+        try:
+            return self._keep(name, await find(), now)
+        except EngineUnavailable:
+            if self._clock() < held.until_s:
+                return held.value
+            raise
+        finally:
+            held.is_asked = False
+
+    def _keep(self, name: bytes, value: T | None, found_s: float) -> T | None:
+        if value is None:
+            self._held.pop(name, None)
+            return None
+        if len(self._held) >= MOST_KNOWN and name not in self._held:
+            self._held.clear()
+        self._held[name] = _Held(value, found_s + KNOWN_S)
+        return value
 
 
 class Keys:
@@ -49,10 +102,8 @@ class Keys:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys, self._ring = tuple(key.encode() for key in keys), ring
-        self._is_open, self._clock = is_open and not keys, clock
-        self._known: dict[bytes, tuple[Caller, float]] = {}
-        self._looked: list[float] = []
-        """When the database was last found to hold no key; nothing once it holds one."""
+        self._is_open = is_open and not keys
+        self._known, self._empty = _Memory[Caller](clock), _Memory[bool](clock)
         self._scope: Scope | None = None
 
     def within(self, scope: Scope) -> Self:
@@ -95,27 +146,22 @@ class Keys:
         return _anybody(given) if self._ring is None or await self._is_empty(self._ring()) else None
 
     async def _recall(self, ring: KeyRing, text: str, given: bytes) -> Caller | None:
-        name, now = hashlib.sha256(given).digest(), self._clock()
-        if (known := self._known.get(name)) is not None and now < known[1]:
-            return known[0]
-        self._known.pop(name, None)
-        key = await ring.find(text)
-        if key is None:
-            return None
-        if len(self._known) >= MOST_KNOWN:
-            self._known.clear()
-        self._known[name] = key.caller, now + KNOWN_S
-        return key.caller
+        async def find() -> Caller | None:
+            key = await ring.find(text)
+            return None if key is None else key.caller
+
+        return await self._known.recall(hashlib.sha256(given).digest(), find)
 
     async def _is_empty(self, ring: KeyRing) -> bool:
         """Whether the database holds no key, nor ever did: who revokes the last one does not open the door."""
-        if self._looked and self._clock() < self._looked[-1] + KNOWN_S:
+
+        async def look() -> bool | None:
+            return None if await ring.any() else True
+
+        if await self._empty.recall(NO_KEY, look):
             return True
-        if await ring.any():
-            self._is_open = False
-            return False
-        self._looked[:] = [self._clock()]
-        return True
+        self._is_open = False
+        return False
 
 
 def _anybody(key: bytes) -> Caller:
