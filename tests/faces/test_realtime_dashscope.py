@@ -554,7 +554,7 @@ def test_wrong_model_is_told_and_then_closed() -> None:
     """A second later: the SDK would miss a socket that is closed at once. Nothing else is answered."""
     turned = Turned("model_not_found", "The model `nobody` does not exist.")
 
-    (told,) = turned.open()
+    told, close = turned.open()
     quiet = [*turned.receive("{"), *turned.hear(started()), *turned.heard(), *turned.fail(EngineFailed("no"))]
 
     assert isinstance(told, sockets.Send)
@@ -566,7 +566,7 @@ def test_wrong_model_is_told_and_then_closed() -> None:
         "event_id": None,
     } == json.loads(told.text)["error"]
     assert [] == [*quiet, *turned.tick(0.9, 0.9)]
-    assert [sockets.Close(1008, "model_not_found")] == turned.tick(1.0, 1.0)
+    assert sockets.Close(1008, "model_not_found", 1.0) == close
 
 
 def test_engine_bounds_utterances() -> None:

@@ -175,6 +175,23 @@ def test_classic_client_learns_of_an_unknown_model(server: Server) -> None:
     assert "model_not_found" == notes.events[0]["error"]["code"]
 
 
+def test_classic_client_learns_that_the_server_is_full(tmp_path: Path) -> None:
+    """By an event, too: it connects, and is told to come later. The session that is open goes on."""
+    first, second = Notes(), Notes()
+
+    with serving(tmp_path, SCRIPTED | {"LIVE__MOST_SESSIONS": "1"}) as small, left_to_the_collector():
+        client = conversation(small, first)
+        first.wait_for("session.created")
+        conversation(small, second)
+        assert (1013, "Throttling") == second.closed.get(timeout=ANSWER_S)
+        configure(client)
+        first.wait_for("session.updated")
+        client.close()
+
+    assert ["error"] == [event["type"] for event in second.events]
+    assert ("server_error", "Throttling") == (second.events[0]["error"]["type"], second.events[0]["error"]["code"])
+
+
 def test_classic_client_with_a_wrong_key(scripted: Server) -> None:
     """It does not connect."""
     notes = Notes()

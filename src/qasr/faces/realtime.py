@@ -43,6 +43,8 @@ LONGEST_UTTERANCE_MS: Final = 30_000
 FAREWELL_S: Final = 10.0
 """The client closes after ``session.finished``; if it does not, we do."""
 LINGER_S: Final = 1.0
+"""No session is closed for an error before its socket is that old: DashScope's SDK looks for an open connection every
+100 ms, and takes one that is closed by then for one that was never opened, whatever it was told."""
 _BYTES_PER_SAMPLE: Final = {"pcm": 2, "mulaw": 1, "alaw": 1}
 
 
@@ -328,7 +330,7 @@ class RealtimeDialogue:
             return []
         self._state = State.CLOSED
         error = events.Error(error=events.ErrorDetail(type=kind, code=code, message=message))
-        return [*_frames(error), sockets.Close(close, code)]
+        return [*_frames(error), sockets.Close(close, code, LINGER_S)]
 
 
 class Turned:
@@ -339,13 +341,12 @@ class Turned:
 
     def open(self) -> list[sockets.Action]:
         """All that there is to say."""
-        return _frames(events.Error(error=self._detail))
+        close = sockets.Close(sockets.POLICY_VIOLATION, self._detail.code, LINGER_S)
+        return [*_frames(events.Error(error=self._detail)), close]
 
-    def tick(self, now_s: float, waiting_s: float) -> list[sockets.Action]:  # noqa: ARG002 - a silent client, too
-        """The close comes a moment later: DashScope's SDK looks for an open connection every 100 ms, and takes one that
-        is closed by then for one that was never opened.
-        """
-        return [sockets.Close(sockets.POLICY_VIOLATION, self._detail.code)] if now_s >= LINGER_S else []
+    def tick(self, now_s: float, waiting_s: float) -> list[sockets.Action]:  # noqa: ARG002 - it is closed
+        """Nothing."""
+        return []
 
     def receive(self, frame: str | bytes) -> list[sockets.Action]:  # noqa: ARG002 - nothing is heard any more
         """Nothing."""

@@ -106,6 +106,8 @@ class Close:
 
     code: int = NORMAL
     reason: str = ""
+    least_age_s: float = 0.0
+    """The socket stays open until it is that old: some clients do not see one that is closed at once."""
 
 
 SessionAction: TypeAlias = Open | Reformat | Feed | Commit | Clear | Configure | Finish
@@ -298,6 +300,7 @@ class _Conversation:
         self._work = anyio.create_task_group()
         self._session: LiveSession | None = None
         self._sound: _Sound
+        self._began_s = 0.0
         self._waiting_since_s: float | None = None
 
     def close(self, close: Close) -> None:
@@ -307,6 +310,7 @@ class _Conversation:
 
     async def run(self) -> None:
         """Returns when the socket is closed, by whomever."""
+        self._began_s = anyio.current_time()
         async with anyio.create_task_group() as writing:
             writing.start_soon(self._write)
             async with self._work:
@@ -332,6 +336,8 @@ class _Conversation:
     async def _write(self) -> None:
         try:
             while (frame := await self._outbox.get()) is not None:
+                if isinstance(frame, Close):
+                    await anyio.sleep_until(self._began_s + frame.least_age_s)
                 with anyio.fail_after(self._limits.stalled_s):
                     if isinstance(frame, Close):
                         await self._websocket.close(frame.code, frame.reason)
@@ -345,11 +351,10 @@ class _Conversation:
             self._work.cancel_scope.cancel()
 
     async def _tick(self) -> None:
-        began_s = anyio.current_time()
         while True:
             now_s = anyio.current_time()
             waiting_s = 0.0 if self._waiting_since_s is None else now_s - self._waiting_since_s
-            await self._act(self._dialogue.tick(now_s - began_s, waiting_s))
+            await self._act(self._dialogue.tick(now_s - self._began_s, waiting_s))
             await anyio.sleep(self._limits.tick_s)
 
     async def _read(self) -> None:
