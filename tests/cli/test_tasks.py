@@ -24,7 +24,7 @@ Tasks: TypeAlias = Callable[..., Ran]
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One task at a time, and an engine that takes its time."""
-    pace = {"SCRIPTED__LATENCY_MS": "5000", "SCRIPTED__SLOTS": "1", "JOBS__CONCURRENCY": "1"}
+    pace = {"SCRIPTED__LATENCY_MS": "8000", "SCRIPTED__SLOTS": "1", "JOBS__CONCURRENCY": "1"}
     with serving(tmp_path_factory.mktemp("busy"), SCRIPTED | KEYS | LOOPBACK | pace) as running:
         yield running
 
@@ -182,9 +182,9 @@ def test_waiting_tasks_are_canceled_and_running_ones_not(busy: Server, origin: O
     waiting = submit(busy, origin.url("/files/jfk.flac"))
     _until(lambda: "progress" in busy.get(f"/api/v1/tasks/{running}").json()["output"])
 
+    early = tasks("result", running)
     late = tasks("wait", running, "--timeout", "0.5")
     shown = tasks("show", running).out
-    early = tasks("result", running)
     canceled, again, too_late = tasks("cancel", waiting), tasks("cancel", waiting), tasks("cancel", running)
     gone = tasks("wait", waiting)
     end = tasks("wait", running)
