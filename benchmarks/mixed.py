@@ -5,11 +5,12 @@ from its submission to its end, or a live session; each has the same 3 s of soun
 
 =============  ======================================================================================
 capacity       jobs done per second while clients work without a pause: as many of them as get the most done.
-               Counted by the kind that is furthest behind its share: what others do beyond theirs is none.
-               A host that is shared is not as fast all the time: measured some times, the least of them counts
-``load``       jobs that begin at random moments, 80 % of the capacity: errors, memory, latencies
-``overload``   the same at 300 % of the capacity as it is just before, with queues that are short: how soon
-               the server says no, and whether it does as much as before meanwhile; counted until no more come
+               Counted by the kind that is furthest behind its share: what others do beyond theirs is none
+``load``       jobs that begin at random moments, 80 % of the capacity: errors, memory, latencies. In parts of
+               three minutes, each at 80 % of what the capacity is just before it: a host that is shared is
+               not as fast all the time
+``overload``   the same at 300 % of the capacity just before, with queues that are short: how soon the server
+               says no, and whether it does as much as before meanwhile, of each kind; until no more come
 =============  ======================================================================================
 """
 
@@ -72,10 +73,10 @@ they are, that the sums can be compared. Live sound goes before all else: a sess
 that 4 at once are a little more than a tenth of the jobs. With 32 nearly all are let in, and recordings get what is
 left. Of these 21 are heard at once: as many as two cores need to have something to do; of tasks 16."""
 WORKERS: Final = (32, 64, 128)
-STRETCH_S: Final = 45.0
+STRETCH_S: Final = 30.0
 """For one measurement of the capacity."""
-STRETCHES: Final = 4
-"""Measurements with the best number of clients, besides the one in which it was found."""
+PART_S: Final = 180.0
+"""Of the load, after which the capacity is measured anew."""
 FILLING: Final = 0.25
 """Share of that time in which nothing is counted: clients have to get out of step first."""
 WARM: Final[Mapping[Kind, int]] = {"synchronous": 40, "task": 16, "live": 4}
@@ -138,6 +139,7 @@ class Clients:
 
     def __init__(self, connections: Connections, url: str) -> None:
         self._connections = connections
+        self.n_done = 0
         data = _wav()
         part = {"type": "input_audio", "input_audio": {"data": "data:audio/wav;base64," + _text(data)}}
         chat = {"model": "qwen3-asr-flash", "messages": [{"role": "user", "content": [part]}]}
@@ -165,6 +167,7 @@ class Clients:
         except Exception as error:  # noqa: BLE001 - it is what we look for
             told.errors[f"{kind}: {type(error).__name__}: {error}"[:200]] += 1
         else:
+            self.n_done += 1
             told.latencies_s[kind].append(time.perf_counter() - begun)
 
     async def _synchronous(self) -> None:
@@ -236,6 +239,7 @@ async def _measure(seconds: float) -> list[Row]:
     chance = random.Random(1)
     kinds = _mixed(chance)
     stretch_s = min(STRETCH_S, seconds / 4)
+    n_parts = max(1, round(seconds / PART_S))
     with scratch() as folder:
         (Path(folder) / "clip.wav").write_bytes(_wav())
         async with origin(Path(folder)) as base, watching() as speed:
@@ -243,21 +247,21 @@ async def _measure(seconds: float) -> list[Row]:
             async with serving(**SETTINGS) as server, aclosing(Connections(server.port)) as connections:
                 clients = Clients(connections, url)
                 await _warm(clients)
-                workers, found = await _capacity(clients, stretch_s, kinds)
-                n_before = len(speed.took_s)
-                load = await _load(server, clients, 0.8 * min(found), seconds, kinds, chance)
-                slowest = speed.slowest(n_before)
-                now = await _stretch(clients, workers, stretch_s, kinds)
+                workers = await _workers(clients, stretch_s, kinds)
+
+                async def capacity() -> float:
+                    return await _stretch(clients, workers, stretch_s, kinds)
+
+                load = await _load(server, clients, capacity, n_parts, seconds, kinds, chance)
+                now = await capacity()
             async with serving(**SETTINGS, **SHEDDING) as server, aclosing(Connections(server.port)) as connections:
                 clients = Clients(connections, url)
                 await _warm(clients)
                 overload = await _overload(clients, now, max(OVERLOAD_S, seconds / 10), kinds, chance)
     return [
-        Row("mixed", f"capacity, {workers} clients, least of {len(found)}", min(found), "jobs/s"),
-        Row("mixed", f"capacity, {workers} clients, greatest of {len(found)}", max(found), "jobs/s"),
         *load,
-        Row("mixed", "this machine's own speed in the slowest minute, of that before", 100 * slowest, "%"),
-        Row("mixed", f"capacity, {workers} clients, afterwards", now, "jobs/s"),
+        Row("mixed", "this machine's own speed in its slowest minute, of the mean", 100 * speed.slowest(), "%"),
+        Row("mixed", f"capacity with {workers} clients, afterwards", now, "jobs/s"),
         *overload,
     ]
 
@@ -271,11 +275,10 @@ async def _warm(clients: Clients) -> None:
     gc.freeze()  # a pause of ours would be counted as one of the server's
 
 
-async def _capacity(clients: Clients, seconds: float, kinds: Iterator[Kind]) -> tuple[int, list[float]]:
-    """The number of clients who get the most done, and what they have done in each stretch: jobs per second."""
-    first = {workers: await _stretch(clients, workers, seconds, kinds) for workers in WORKERS}
-    best = max(first, key=lambda workers: first[workers])
-    return best, [first[best], *[await _stretch(clients, best, seconds, kinds) for _ in range(STRETCHES)]]
+async def _workers(clients: Clients, seconds: float, kinds: Iterator[Kind]) -> int:
+    """The number of clients who get the most done."""
+    found = {workers: await _stretch(clients, workers, seconds, kinds) for workers in WORKERS}
+    return max(found, key=lambda workers: found[workers])
 
 
 async def _stretch(clients: Clients, workers: int, seconds: float, kinds: Iterator[Kind]) -> float:
@@ -307,7 +310,13 @@ def _check(told: Told) -> None:
 
 
 async def _load(
-    server: Server, clients: Clients, per_s: float, seconds: float, kinds: Iterator[Kind], chance: random.Random
+    server: Server,
+    clients: Clients,
+    capacity: Callable[[], Awaitable[float]],
+    n_parts: int,
+    seconds: float,
+    kinds: Iterator[Kind],
+    chance: random.Random,
 ) -> list[Row]:
     told = Told()
     looks: list[tuple[int, float]] = []
@@ -315,17 +324,22 @@ async def _load(
     async def look() -> None:
         while True:
             with suppress(OSError):  # a process ended while we looked
-                looks.append((told.n_done, sum(process.rss_mb for process in whole_tree(server.pid))))
+                looks.append((clients.n_done, sum(process.rss_mb for process in whole_tree(server.pid))))
             await asyncio.sleep(LOOK_S)
 
     looking = asyncio.create_task(look())
-    await _begin(clients, told, per_s, seconds, kinds, chance)
+    found: list[float] = []
+    for _ in range(n_parts):
+        found.append(await capacity())
+        await _begin(clients, told, 0.8 * found[-1], seconds / n_parts, kinds, chance)
     looking.cancel()
     name = f"{seconds / 60:g} min at 80 %"
     for error, times in told.errors.most_common(5):
         ABOUT.print(f"{times} × {error}", markup=False)
     steady = looks[len(looks) // 5 :]
     return [
+        Row("mixed", f"capacity, least of {n_parts}", min(found), "jobs/s"),
+        Row("mixed", f"capacity, greatest of {n_parts}", max(found), "jobs/s"),
         Row("mixed", f"{name}: jobs done", told.n_done, ""),
         Row("mixed", f"{name}: done per second in the slowest minute", _slowest(looks), "jobs/s"),
         Row("mixed", f"{name}: errors", told.errors.total(), "", at_most(0)),

@@ -23,14 +23,13 @@ class Speed:
         self.took_s: list[float] = []
         """CPU time of each piece, oldest first."""
 
-    def slowest(self, since: int, *, minute: int = 60) -> float:
-        """Speed in the slowest minute since that piece, as a share of the speed before; 1.0 if there is nothing yet."""
-        before, after = self.took_s[:since], self.took_s[since:]
-        if not before or not after:
+    def slowest(self) -> float:
+        """Speed in the slowest minute, as a share of the mean; 1.0 if there is nothing yet."""
+        if not self.took_s:
             return 1.0
-        step = min(minute, len(after))
-        slowest_s = max(_mean(after[at : at + step]) for at in range(len(after) - step + 1))
-        return _mean(before) / slowest_s
+        step = min(round(60 / EACH_S), len(self.took_s))
+        slowest_s = max(_mean(self.took_s[at : at + step]) for at in range(len(self.took_s) - step + 1))
+        return _mean(self.took_s) / slowest_s
 
 
 @asynccontextmanager
