@@ -2,10 +2,9 @@
 
 Every transition is one conditional update, so that two workers, or a worker and a cancel, cannot both win.
 
-Clients look at each task every few seconds, and those who wait in a long line do so for long: what a look costs decides
-whether a server that has fallen behind can catch up. Where one process has the database to itself (SQLite), tasks that
-it has read are therefore kept until it changes them. What somebody else changes, an operator with
-``qasr tasks cancel``, is seen within ``SEEN_S``.
+Clients look at each task every few seconds: the longer the line, the more they look. Where one process has the database
+to itself (SQLite), tasks that it has read are therefore kept until it changes them. What somebody else changes, an
+operator with ``qasr tasks cancel``, is seen within ``SEEN_S``.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
