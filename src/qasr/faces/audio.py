@@ -1,9 +1,10 @@
 """How requests carry a recording in JSON: an address, a data URL, or bare base64 with a format."""
 
-import binascii
 import re
 from dataclasses import dataclass
 from typing import Final
+
+import pybase64
 
 from qasr.domain.audio import BytesSource, RawFormat, Source, UrlSource
 from qasr.domain.errors import InvalidParameter, TooLarge
@@ -57,6 +58,6 @@ def _base64(text: str, limits: InlineLimits, length: int | None = None) -> bytes
     if size > limits.most:
         raise TooLarge(f"Exceeded limit on max bytes per data-uri item : {limits.most}.")
     try:
-        return binascii.a2b_base64(text.strip(), strict_mode=True)
+        return pybase64.b64decode(text.strip(), validate=True)
     except ValueError as error:  # binascii.Error, or characters that are not ASCII
         raise InvalidParameter("The audio is not valid base64.", parameter="data") from error

@@ -50,7 +50,8 @@ OPTIONS: Final = {
     "format_whitelist": ",".join(DEMUXERS),
     "codec_whitelist": ",".join(DECODERS),
     "protocol_whitelist": "none",  # there is no protocol of that name
-    "max_probe_packets": "4",  # 16-bit wav would be searched for DTS, which we do not read: 20 ms a file
+    "max_probe_packets": "1",  # 16-bit wav would be searched for DTS, which we do not read: 20 ms a file
+    "max_size": "8192",  # bytes of a packet of wav, twice as many: each costs 0.06 ms, and more make that search long
 }
 
 MOST_CHANNELS: Final = 8
