@@ -1,6 +1,7 @@
 """HTTPS by the files of a certificate, made here for a day."""
 
 import json
+import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -16,6 +17,8 @@ from qasr.config import Settings
 from qasr.domain.errors import InvalidParameter
 
 KEY: Final = {"Authorization": "Bearer any"}
+SOON_S: Final = 30.0
+"""Generously more than the patience of the server here, and less than the minute that an event loop waits."""
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +48,27 @@ def test_https_and_wss_are_spoken_with_a_certificate(serve: Serve, certificate: 
     policy = client.get(f"{serving.base}/api/v1/uploads?action=getPolicy&model=qwen3-asr-flash").json()
     assert policy["data"]["upload_host"].startswith(serving.base)
     live = serving.base.replace("https", "wss") + "/v1/realtime?intent=transcription"
-    with connect(live, ssl=trusting, additional_headers=KEY) as socket:
-        assert json.loads(socket.recv(60))["type"].endswith("session.created")
+    with connect(live, ssl=trusting, additional_headers=KEY) as session:
+        assert json.loads(session.recv(60))["type"].endswith("session.created")
     with pytest.raises(httpx2.TransportError):
         httpx2.get(serving.base.replace("https", "http") + "/livez", timeout=30)
     client.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01"], ids=["nothing", "a beginning"])
+def test_a_handshake_that_does_not_come_is_not_waited_for(serve: Serve, certificate: Path, sent: bytes) -> None:
+    """Longer than for anything else of a client."""
+    serving = serve(
+        QASR_ENGINES__DEFAULT="scripted",
+        QASR_SERVER__PATIENCE_S="1",
+        QASR_SERVER__TLS_CERTIFICATE=str(certificate / "cert.pem"),
+        QASR_SERVER__TLS_KEY=str(certificate / "key.pem"),
+    )
+    host, port = serving.base.removeprefix("https://").split(":")
+
+    with socket.create_connection((host, int(port)), timeout=SOON_S) as silent:
+        silent.sendall(sent)
+        assert b"" == silent.recv(1)
 
 
 def test_old_versions_of_tls_are_refused(serve: Serve, certificate: Path) -> None:

@@ -1,5 +1,6 @@
 """One server process: take the data directory, bind, listen, and say so once it can answer."""
 
+import asyncio
 import signal
 import socket
 import ssl
@@ -150,8 +151,27 @@ def _serve(app: Starlette, sock: socket.socket, settings: Settings) -> bool:
 
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when all is done; that is no failure
     with suppress(KeyboardInterrupt):  # the same, for Ctrl-C
-        anyio.run(main, backend_options={"loop_factory": uvloop.new_event_loop})
+        anyio.run(main, backend_options={"loop_factory": partial(_loop, handshake_s=settings.server.patience_s)})
     return server.started
+
+
+class _Loop(uvloop.Loop):  # type: ignore[misc]  # it has no types
+    """Waits ``handshake_s`` for a client's part of TLS; by itself a minute, and uvicorn has no setting for it."""
+
+    handshake_s: float
+
+    async def create_server(self, *arguments: Any, **options: Any) -> asyncio.Server:
+        """Listen."""
+        if options.get("ssl") is not None:
+            options["ssl_handshake_timeout"] = self.handshake_s
+        listening: asyncio.Server = await super().create_server(*arguments, **options)
+        return listening
+
+
+def _loop(*, handshake_s: float) -> _Loop:
+    loop = _Loop()
+    loop.handshake_s = handshake_s
+    return loop
 
 
 class _Server(uvicorn.Server):
