@@ -190,7 +190,6 @@ class Filed:
                 await self._fetcher.fetch_on(asked.url, path, max_bytes=asked.limits.max_bytes)
         async with self._cutting.seat(asked.owner), self._engines.lease(asked.model) as engines:
             plan = await self._cut(place, asked, path, engines)
-        await self._objects.write(f"{place.work}plan.json", msgspec.json.encode(plan))
         await anyio.to_thread.run_sync(discard, path)
         return plan
 
