@@ -20,15 +20,20 @@ def postgres_server() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture
+def postgres_url(postgres_server: Postgres) -> str:
+    """Of a new database."""
+    name = f"test_{uuid.uuid4().hex}"
+    engine = create_engine(postgres_server.url)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return postgres_server.url.rpartition("/")[0] + f"/{name}"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Of a database without tables."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'tasks.db'}"
-    server: Postgres = request.getfixturevalue("postgres_server")
-    name = f"test_{uuid.uuid4().hex}"
-    engine = create_engine(server.url)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return server.url.rpartition("/")[0] + f"/{name}"
+    return str(request.getfixturevalue("postgres_url"))

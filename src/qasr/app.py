@@ -57,6 +57,7 @@ from qasr.storage.executors import Executors, stable_id
 from qasr.storage.keys import KeyRing, has_any
 from qasr.storage.objects import Objects
 from qasr.storage.quota import Quota
+from qasr.storage.sessions import RENEW_S, MemorySessions, SharedSessions
 from qasr.storage.tasks import Tasks, now_ms
 from qasr.storage.transcripts import Transcripts
 from qasr.storage.uploads import Uploads, server_secret
@@ -183,6 +184,7 @@ async def _books(settings: Settings, database: Database, objects: Objects, quota
         keys=KeyRing(database),
         usage=UsageBook(database),
         buckets=MemoryBuckets() if database.is_sqlite else SharedBuckets(database),
+        sessions=MemorySessions() if database.is_sqlite else SharedSessions(database),
         assets=Assets(database, objects, quota, keep_ms=keep_ms),
         records=Records(database, keep_ms=keep_ms),
     )
@@ -193,6 +195,7 @@ async def _books(settings: Settings, database: Database, objects: Objects, quota
     try:
         async with background() as group:
             group.start_soon(sleep_until_cancelled, FLUSH_S, books.usage.flush)
+            group.start_soon(sleep_until_cancelled, RENEW_S, books.sessions.renew)
             for sweep in (books.buckets.sweep, books.assets.sweep, books.records.sweep, quota.sweep, forget):
                 group.start_soon(sleep_until_cancelled, SWEEP_S, sweep)
             yield books

@@ -84,7 +84,7 @@ class ModelLimits(_Section):
     requests_per_second: float = Field(default=0, ge=0, allow_inf_nan=False)
     """The same, within a second."""
     live_sessions: int = Field(default=0, ge=0)
-    """Live sessions at once, on each server."""
+    """Live sessions at once."""
     queued_audio_minutes: float = Field(default=0, ge=0, allow_inf_nan=False)
     """Speech of unfinished tasks that is still to be heard; beyond it, no further task is taken."""
     audio_hours_per_day: float = Field(default=0, ge=0, allow_inf_nan=False)

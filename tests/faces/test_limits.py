@@ -13,7 +13,7 @@ import pytest
 import websockets.sync.client as websocket
 from tests.access import Admin
 from tests.faces.dialects import CHAT_DIALECT, FUN, QWEN, SSE, TRANSCRIPTIONS, data_url
-from tests.server import JFK, KEYS, SCRIPTED, Server, serving
+from tests.server import JFK, KEY, KEYS, OTHER_KEY, SCRIPTED, Server, serving
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.connection import Connection
 
@@ -243,6 +243,13 @@ def run_task(connection: Connection, identity: str) -> dict[str, Any]:
     return told
 
 
+def is_let_in(connection: Connection) -> bool:
+    if first(connection)["type"] == "error":
+        return False
+    connection.send(json.dumps({"type": "input_audio_buffer.clear"}))
+    return bool(first(connection)["type"] != "error")
+
+
 def test_live_tasks_are_bounded_and_a_place_is_given_back(scripted: Server, admin: Admin) -> None:
     """``task-failed`` with the documented code; when the first has ended, there is room."""
     _, key = admin.make(limits={"live_sessions": 1})
@@ -254,13 +261,34 @@ def test_live_tasks_are_bounded_and_a_place_is_given_back(scripted: Server, admi
 
     def has_room() -> bool:
         with connect(scripted, key, REALTIME[0]) as three:
-            events = [first(three)]
-            three.send(json.dumps({"type": "input_audio_buffer.clear"}))
-            events.append(first(three))
-        return "error" not in [event["type"] for event in events]
+            return is_let_in(three)
 
     assert ("task-failed", "Throttling.RateQuota") == (refused["event"], refused["error_code"])
     until(has_room)
+
+
+def test_live_sessions_are_counted_over_all_servers(tmp_path: Path, postgres_url: str) -> None:
+    """Of two on one database: what the one holds the other does not give, until it is given back."""
+    folders = [tmp_path / name for name in ("store", "one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    shared = {
+        "DATABASE__URL": postgres_url,
+        "STORE__URL": folders[0].as_uri(),
+        "SERVER__SECRET": "s" * 32,
+        "LIMITS__LIVE_SESSIONS": "1",
+    }
+
+    def has_room(server: Server, key: str) -> bool:
+        with connect(server, key, REALTIME[0]) as session:
+            return is_let_in(session)
+
+    settings = SCRIPTED | KEYS | shared
+    with serving(folders[1], settings) as one, serving(folders[2], settings) as two:
+        with connect(one, KEY, REALTIME[0]) as held:
+            assert is_let_in(held)
+            assert [False, False, True] == [has_room(one, KEY), has_room(two, KEY), has_room(two, OTHER_KEY)]
+        until(lambda: has_room(two, KEY))
 
 
 # ---- settings

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from qasr.domain.errors import RateLimited
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.task import TaskId, TaskOrder, TaskState
-from qasr.jobs.desk import Desk
+from qasr.jobs.desk import GRACE_S, Desk
 from qasr.jobs.port import ALONE
 from qasr.jobs.reaper import Keeper
 from qasr.storage.database import Database, executors
@@ -33,6 +33,7 @@ class Engine:
         self.forgotten: list[TaskId] = []
         self.taken_over: list[str] = []
         self.is_away = False
+        self.stopped_with_s: list[float] = []
 
     async def enqueue(self, task_id: TaskId, *, priority: int) -> None:
         self._check()
@@ -56,7 +57,7 @@ class Engine:
         self.forgotten += task_ids
 
     async def stop(self, grace_s: float) -> None:
-        raise NotImplementedError(grace_s)
+        self.stopped_with_s.append(grace_s)
 
     def _check(self) -> None:
         if self.is_away:
@@ -172,6 +173,20 @@ async def test_what_is_handed_in_between_two_engines_is_done_by_the_second(house
     await house.desk.attach(second := Engine())
 
     assert [task_id] == list(second.known)
+
+
+async def test_winding_down_stops_the_engine_with_grace_and_no_other_is_to_come(house: House) -> None:
+    """What is handed in until the process has ended is in its row, for the next one."""
+    await house.desk.attach(house.engine)
+    before = house.desk.is_stopping
+    await house.desk.wind_down()
+    house.desk.detach()
+    task_id = await house.desk.submit(ORDER)
+    house.now_ms += 10_000
+
+    assert (False, True) == (before, house.desk.is_stopping)
+    assert [GRACE_S] == house.engine.stopped_with_s
+    assert [task_id] == await house.tasks.not_enqueued(before_ms=house.now_ms, limit=10)
 
 
 async def test_a_task_that_cannot_be_enqueued_keeps_no_other_from_being_mended(house: House) -> None:

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock, patch
 
@@ -22,7 +23,7 @@ from qasr.domain.task import ENDED, NEXT, Failure, Task, TaskId, TaskOrder, Task
 from qasr.storage import database as room
 from qasr.storage.database import HEAD, Database, metadata
 from qasr.storage.database import tasks as tasks_table
-from qasr.storage.tasks import _N_UNFINISHED, _NEXT_TURN, SEEN_S, TaskFilter, Tasks, _Seen
+from qasr.storage.tasks import _OTHERS, SEEN_S, Added, TaskFilter, Tasks, _Seen
 
 ID = TaskId("task-1")
 ORDER = TaskOrder(
@@ -107,12 +108,15 @@ def test_a_task_goes_only_where_the_table_lets_it(done: list[str]) -> None:
     asyncio.run(run())
 
 
+async def turns(tasks: Tasks, owner: str, *names: str) -> list[int]:
+    added = [await tasks.add(TaskId(name), replace(ORDER, owner=owner)) for name in names]
+    return [one.turn for one in added if one is not None]
+
+
 @pytest.mark.anyio
 async def test_owners_take_turns(tasks: Tasks) -> None:
     """Who comes late stands behind what is served now, and not behind all that others have handed in."""
-
-    async def turns_of(owner: str, *names: str) -> list[int]:
-        return [await tasks.add(TaskId(name), replace(ORDER, owner=owner)) for name in names]
+    turns_of = partial(turns, tasks)
 
     many = await turns_of("many", *(f"many-{number}" for number in range(6)))
     few = await turns_of("few", "few-0", "few-1")
@@ -137,7 +141,31 @@ async def test_single_tasks_do_not_move_the_turn_on(tasks: Tasks) -> None:
         await tasks.add(TaskId(f"single-{number}"), replace(ORDER, owner=f"single-{number}"))
         await tasks.begin(TaskId(f"single-{number}"))
 
-    assert [0, 1] == [await tasks.add(TaskId(f"two-{number}"), replace(ORDER, owner="two")) for number in range(2)]
+    assert [0, 1] == await turns(tasks, "two", "two-0", "two-1")
+
+
+@pytest.mark.anyio
+async def test_many_at_once_get_no_more_places_than_there_are(tasks: Tasks) -> None:
+    """One owner; others have their own, and one that has ended makes room for another."""
+    found: list[Added] = []
+
+    async def add(number: int, owner: str = "one") -> None:
+        added = await tasks.add(TaskId(f"{owner}-{number}"), replace(ORDER, owner=owner), most_unfinished=3)
+        if added is not None:
+            found.append(added)
+
+    async with anyio.create_task_group() as group:
+        for number in range(12):
+            group.start_soon(add, number)
+
+    assert [(0, 0), (1, 1), (2, 2)] == sorted((added.others, added.turn) for added in found)
+    await add(0, "two")
+    total, some = await tasks.find(TaskFilter(owner="one", from_ms=0, to_ms=2**60), offset=0, limit=9)
+    assert (4, 3) == (len(found), total)
+    await tasks.cancel_pending(some[0].id, "one")
+    await add(20)
+    await add(21)
+    assert [0, 2] == [added.others for added in found[3:]]
 
 
 @pytest.mark.anyio
@@ -368,8 +396,7 @@ def test_tables_are_made_all_or_none(database_url: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        (_N_UNFINISHED, "tasks_by_owner_and_turn"),
-        (_NEXT_TURN, "tasks_by_owner_and_turn"),
+        (_OTHERS, "tasks_by_owner_and_turn"),
         (
             sa.select(tasks_table.c.id).where(tasks_table.c.owner == "me", tasks_table.c.submitted_ms > 1),
             "tasks_by_owner",

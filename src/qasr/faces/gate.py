@@ -5,7 +5,7 @@
     face ──▶ Gate.visit(caller, model, interface) ──▶ Visit.listen, transcribe, live, submit ──▶ service
                                                         │ requests per second and minute: token buckets
                                                         │ audio of the day: the book; of the queue: the tasks
-                                                        │ live sessions: counted here, for each server by itself
+                                                        │ live sessions: places that are held
                                                         └ afterwards: a line in the book
 
 Each limit counts twice: over all models of the key, and for the one that is asked for. What a request will take is not
@@ -15,8 +15,8 @@ known before it is heard, so the one that crosses a limit of audio is still serv
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -30,6 +30,7 @@ from qasr.domain.task import TaskId, TaskOrder
 from qasr.domain.transcript import Transcript
 from qasr.domain.use import Use
 from qasr.service import Listening, Order, Service
+from qasr.storage.sessions import NoPlace
 from qasr.storage.tasks import now_ms
 
 DAY_S: Final = 86_400
@@ -60,7 +61,6 @@ class Gate:
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self.service, self._allowance, self._catalogue, self.clock = service, allowance, catalogue, clock
-        self._live: Counter[tuple[str, str]] = Counter()
 
     def visit(self, caller: Caller, model: str, interface: Scope) -> "Visit":
         """*caller* asks for *model* through *interface*."""
@@ -68,29 +68,25 @@ class Gate:
             self, caller.owner, self._catalogue.family(model), interface, caller.allowance.over(self._allowance)
         )
 
-    @contextmanager
-    def seat(self, visit: "Visit") -> Iterator[None]:
-        """A live session, counted until the block ends.
+    @asynccontextmanager
+    async def seat(self, visit: "Visit") -> AsyncIterator[None]:
+        """A live session, counted until the block ends where there is a limit.
 
         Raises:
             RateLimited: there are as many as there may be.
+            EngineUnavailable: they are counted in the database, and it is away.
         """
-        of_model = (visit.owner, visit.model)
-        used = {
-            ALL: sum(n for (owner, _), n in self._live.items() if owner == visit.owner),
-            visit.model: self._live[of_model],
-        }
-        for name, limits in visit.limits.items():
-            if limits.live_sessions and used[name] >= limits.live_sessions:
-                message = f"This key may have {limits.live_sessions:g} live sessions at once{_of(name)}."
-                raise RateLimited(message, retry_after_s=SOON_S)
-        self._live[of_model] += 1
-        try:
+        most = {name: math.ceil(limits.live_sessions) for name, limits in visit.limits.items() if limits.live_sessions}
+        models = {f"{visit.owner}/{name}": name for name in most}
+        sessions = self.service().books.sessions
+        async with AsyncExitStack() as held:
+            try:
+                await held.enter_async_context(sessions.hold({place: most[name] for place, name in models.items()}))
+            except NoPlace as full:
+                name = models[full.name]
+                message = f"This key may have {most[name]} live sessions at once{_of(name)}."
+                raise RateLimited(message, retry_after_s=SOON_S) from full
             yield
-        finally:
-            self._live[of_model] -= 1
-            if not self._live[of_model]:
-                del self._live[of_model]
 
     async def queued_ms(self, owner: str) -> Mapping[str, int]:
         """Speech of *owner*'s tasks that is still to be heard, by model."""
@@ -143,9 +139,11 @@ class Visit:
         """As ``Service.live``."""
         async with self._billed() as bill:
             await self._admit()
-            with self._gate.seat(self):
-                async with self._gate.service().live(options, owner=self.owner, model=self.model) as session:
-                    yield _Counted(session, bill)
+            async with (
+                self._gate.seat(self),
+                self._gate.service().live(options, owner=self.owner, model=self.model) as session,
+            ):
+                yield _Counted(session, bill)
 
     async def submit(self, order: TaskOrder) -> TaskId:
         """As ``Service.submit``. A task that is taken on stands in the book when it has ended."""

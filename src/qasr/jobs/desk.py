@@ -124,17 +124,16 @@ class Desk:
         Raises:
             RateLimited: the owner has too many unfinished tasks.
         """
-        unfinished = await self._tasks.unfinished(order.owner)
-        if unfinished >= self._most_unfinished:
-            self._note_full(order.owner)
-            raise _too_many()
         task_id = TaskId(str(uuid.uuid4()))
-        turn = await self._tasks.add(task_id, replace(order, webhook=order.webhook or self._webhook))
-        if unfinished + 1 >= self._most_unfinished:
+        order = replace(order, webhook=order.webhook or self._webhook)
+        added = await self._tasks.add(task_id, order, most_unfinished=self._most_unfinished)
+        if added is None or added.others + 1 >= self._most_unfinished:
             self._note_full(order.owner)
         else:
             self._full.pop(order.owner, None)
-        urgency = ALONE + turn if unfinished else ALONE
+        if added is None:
+            raise _too_many()
+        urgency = ALONE + added.turn if added.others else ALONE
         if self._engine is None:
             self._waiting.append((task_id, urgency))
         else:

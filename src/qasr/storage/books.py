@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from qasr.storage.assets import Assets, Records
 from qasr.storage.buckets import Buckets
 from qasr.storage.keys import KeyRing
+from qasr.storage.sessions import Sessions
 from qasr.storage.usage import UsageBook
 
 
@@ -15,5 +16,6 @@ class Books:
     keys: KeyRing
     usage: UsageBook
     buckets: Buckets
+    sessions: Sessions
     assets: Assets
     records: Records

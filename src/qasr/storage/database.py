@@ -22,10 +22,11 @@ THREADS: Final = 16
 """Calls at once; more wait."""
 FILE: Final = "qasr.db"
 """Of SQLite, under the data directory."""
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 """The newest migration."""
 MIGRATION_LOCK: Final = 0x71617373
 """Key of an advisory lock of PostgreSQL; any number of our own."""
+_LOCK: Final = sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("name"), 0)))
 
 metadata = sa.MetaData()
 
@@ -114,6 +115,16 @@ buckets = sa.Table(
     sa.Column("tokens", sa.Float(53), nullable=False),
     sa.Column("at_ms", sa.BigInteger, nullable=False),
     sa.Index("buckets_by_age", "at_ms"),
+)
+
+live_sessions = sa.Table(
+    "live_sessions",
+    metadata,
+    sa.Column("session", sa.String(32), primary_key=True),
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("until_ms", sa.BigInteger, nullable=False),
+    sa.Index("live_sessions_by_name", "name", "until_ms"),
+    sa.Index("live_sessions_by_age", "until_ms"),
 )
 
 usage = sa.Table(
@@ -245,6 +256,12 @@ def _upgrade(connection: sa.Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     alembic.command.upgrade(config, "head")
+
+
+def one_at_a_time(connection: sa.Connection, name: str) -> None:
+    """Until the transaction ends, no other of this *name* goes on behind this line. SQLite has one writer anyway."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(_LOCK, {"name": name})
 
 
 @contextmanager

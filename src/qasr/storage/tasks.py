@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from qasr.domain.audio import MediaLimits
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.task import ENDED, Failure, Subtask, Task, TaskId, TaskOrder, TaskState
-from qasr.storage.database import Database, subtasks, tasks
+from qasr.storage.database import Database, one_at_a_time, subtasks, tasks
 
 UNFINISHED: Final = (TaskState.PENDING, TaskState.RUNNING)
 SEEN_S: Final = 15.0
@@ -33,14 +33,9 @@ R = TypeVar("R")
 # What is asked most often is built once: else building a statement takes longer than running it.
 _TASK: Final = sa.select(tasks).where(tasks.c.id == sa.bindparam("this"))
 _SUBTASKS: Final = sa.select(subtasks).where(subtasks.c.task_id == sa.bindparam("this")).order_by(subtasks.c.number)
-_N_UNFINISHED: Final = (
-    sa.select(sa.func.count())
-    .select_from(tasks)
-    .where(tasks.c.owner == sa.bindparam("owner"), tasks.c.state.in_(UNFINISHED))
-)
-_NEXT_TURN: Final = sa.select(sa.func.coalesce(sa.func.max(tasks.c.turn) + 1, 0)).where(
-    tasks.c.owner == sa.bindparam("owner"), tasks.c.state.in_(UNFINISHED)
-)
+_OTHERS: Final = sa.select(
+    sa.func.count().label("n"), sa.func.coalesce(sa.func.max(tasks.c.turn) + 1, 0).label("next_turn")
+).where(tasks.c.owner == sa.bindparam("owner"), tasks.c.state.in_(UNFINISHED))
 _TURN_NOW: Final = sa.select(
     sa.func.coalesce(
         sa.select(sa.func.max(tasks.c.turn)).where(tasks.c.state == TaskState.RUNNING).scalar_subquery(),
@@ -129,6 +124,18 @@ class TaskCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """A task that was taken on."""
+
+    turn: int
+    """From 0: behind the tasks that its owner has handed in before, and no earlier than those that are served now. So
+    owners take turns, however many tasks each has, and nobody's wait for ever (start-time fair queueing, Goyal et al.
+    1996)."""
+    others: int
+    """Tasks of its owner that are not finished, besides it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One beginning of the work on a task."""
 
@@ -145,14 +152,8 @@ class Tasks:
         self._database, self._clock = database, clock
         self._seen = _Seen() if database.is_sqlite else None
 
-    async def add(self, task_id: TaskId, order: TaskOrder) -> int:
-        """A new task, pending; durable when this returns.
-
-        Returns:
-            Its turn, from 0: behind the tasks that its owner has handed in before, and no earlier than those that are
-            served now. So owners take turns, however many tasks each has, and nobody's wait for ever (start-time fair
-            queueing, Goyal et al. 1996).
-        """
+    async def add(self, task_id: TaskId, order: TaskOrder, *, most_unfinished: int | None = None) -> Added | None:
+        """A new task, pending; durable when this returns. None: its owner has *most_unfinished* tasks already."""
         row = {
             "id": task_id,
             "owner": order.owner,
@@ -183,12 +184,15 @@ class Tasks:
             for number, url in enumerate(order.urls)
         ]
 
-        def insert(connection: sa.Connection) -> int:
-            behind = int(connection.execute(_NEXT_TURN, {"owner": order.owner}).scalar_one())
-            turn = max(behind, int(connection.execute(_TURN_NOW).scalar_one()))
+        def insert(connection: sa.Connection) -> Added | None:
+            one_at_a_time(connection, f"tasks {order.owner}")
+            others = connection.execute(_OTHERS, {"owner": order.owner}).one()
+            if most_unfinished is not None and others.n >= most_unfinished:
+                return None
+            turn = max(int(others.next_turn), int(connection.execute(_TURN_NOW).scalar_one()))
             connection.execute(_NEW_TASK, row | {"turn": turn})
             connection.execute(_NEW_SUBTASKS, parts)
-            return turn
+            return Added(turn=turn, others=int(others.n))
 
         return await self._database.write(insert)
 
@@ -317,12 +321,6 @@ class Tasks:
                 TaskState(row.state): TaskCount(tasks=row.n, oldest_ms=row.oldest_ms)
                 for row in connection.execute(_COUNTS)
             }
-        )
-
-    async def unfinished(self, owner: str) -> int:
-        """How many tasks of *owner* wait or run."""
-        return await self._database.read(
-            lambda connection: int(connection.execute(_N_UNFINISHED, {"owner": owner}).scalar_one())
         )
 
     async def turn(self, task_id: TaskId) -> int:
