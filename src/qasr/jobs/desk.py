@@ -5,6 +5,7 @@ crash leaves between the two, the keeper (``reaper.py``) completes. The durable 
 row is enough to be sure of a task.
 """
 
+import math
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -16,25 +17,27 @@ import structlog
 from qasr.domain.errors import RateLimited
 from qasr.domain.task import Task, TaskId, TaskOrder, TaskState
 from qasr.jobs.port import ALONE, JobEngine
-from qasr.storage.tasks import TaskCount, TaskFilter, Tasks
+from qasr.storage.tasks import Added, TaskCount, TaskFilter, Tasks
 
 GRACE_S: Final = 20.0
 """For steps under way, when the process is told to end; orchestrators kill after 30."""
 
-FULL_S: Final = float(RateLimited.retry_after_s)
-"""How long an owner is believed to have as many tasks as may be, but for those that end here."""
+KNOWN_S: Final = float(RateLimited.retry_after_s)
+"""How long an owner is believed to have the tasks that were counted, but for those that end here."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class _Full:
-    """An owner with as many unfinished tasks as may be."""
+class _Known:
+    """An owner's unfinished tasks, as far as this server knows."""
 
-    until_s: float = 0.0
-    """When that is to be looked at again."""
-    n_ended: int = 0
-    """Since then, on this server."""
+    unfinished: int = 0
+    """At the last count, less those that have ended here since."""
+    coming: int = 0
+    """That are being written now."""
+    until_s: float = math.inf
+    """When to count again."""
 
 
 class Desk:
@@ -57,8 +60,8 @@ class Desk:
     ) -> None:
         self._tasks, self._most_unfinished, self._webhook = tasks, most_unfinished, webhook
         self._clock = clock
-        self._full: dict[str, _Full] = {}
-        """Owners who had as many unfinished tasks as they may have."""
+        self._known: dict[str, _Known] = {}
+        """Of owners who have handed in tasks just now."""
         self._engine: JobEngine | None = None
         self._waiting: list[tuple[TaskId, int]] = []
         self.is_stopping = False
@@ -95,26 +98,25 @@ class Desk:
         self._engine = None
 
     def check_room(self, owner: str) -> None:
-        """Refuse a task of *owner* who had as many as may be just now, without asking the database again. For each task
-        that has ended since, one is let through; and one each ``FULL_S``, to find out.
+        """Refuse a task of *owner* who has as many as may be, without asking the database. Every ``KNOWN_S`` there is
+        room for one more, to find out.
 
         Raises:
             RateLimited: the owner has too many unfinished tasks, as far as is known.
         """
-        full = self._full.get(owner)
-        if full is None:
+        known = self._known.get(owner)
+        if known is None:
             return
-        if self._clock() >= full.until_s:
-            full.until_s = self._clock() + FULL_S
-            return
-        if not full.n_ended:
+        if self._clock() >= known.until_s:
+            known.unfinished = min(known.unfinished, self._most_unfinished - known.coming - 1)
+            known.until_s = self._clock() + KNOWN_S
+        if known.unfinished + known.coming >= self._most_unfinished:
             raise _too_many()
-        full.n_ended -= 1
 
     def ended(self, owner: str) -> None:
         """A task of *owner* has ended: there may be room for another one."""
-        if (full := self._full.get(owner)) is not None:
-            full.n_ended += 1
+        if (known := self._known.get(owner)) is not None:
+            known.unfinished -= 1
 
     async def submit(self, order: TaskOrder) -> TaskId:
         """Take a task on; it is durable when this returns.
@@ -124,13 +126,9 @@ class Desk:
         Raises:
             RateLimited: the owner has too many unfinished tasks.
         """
+        self.check_room(order.owner)
         task_id = TaskId(str(uuid.uuid4()))
-        order = replace(order, webhook=order.webhook or self._webhook)
-        added = await self._tasks.add(task_id, order, most_unfinished=self._most_unfinished)
-        if added is None or added.others + 1 >= self._most_unfinished:
-            self._note_full(order.owner)
-        else:
-            self._full.pop(order.owner, None)
+        added = await self._add(task_id, replace(order, webhook=order.webhook or self._webhook))
         if added is None:
             raise _too_many()
         urgency = ALONE + added.turn if added.others else ALONE
@@ -175,10 +173,18 @@ class Desk:
         if self._engine is not None:
             await self._engine.stop(GRACE_S)
 
-    def _note_full(self, owner: str) -> None:
+    async def _add(self, task_id: TaskId, order: TaskOrder) -> Added | None:
         now_s = self._clock()
-        self._full = {other: full for other, full in self._full.items() if now_s < full.until_s}
-        self._full.setdefault(owner, _Full()).until_s = now_s + FULL_S
+        self._known = {owner: known for owner, known in self._known.items() if known.coming or now_s < known.until_s}
+        known = self._known.setdefault(order.owner, _Known())
+        known.coming += 1
+        try:
+            added = await self._tasks.add(task_id, order, most_unfinished=self._most_unfinished)
+        finally:
+            known.coming -= 1
+            known.until_s = self._clock() + KNOWN_S
+        known.unfinished = self._most_unfinished if added is None else added.others + 1
+        return added
 
     async def _enqueue(self, engine: JobEngine, task_id: TaskId, urgency: int) -> None:
         await engine.enqueue(task_id, priority=urgency)
