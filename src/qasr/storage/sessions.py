@@ -7,13 +7,14 @@ prolongs it now and then, and one that has died gives its places back ``LEASE_S`
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Final, Protocol
 
 import anyio
 import sqlalchemy as sa
 import structlog
 
+from qasr.domain.errors import EngineUnavailable
 from qasr.storage.database import Database, live_sessions, one_at_a_time, reachable
 
 LEASE_S: Final = 60.0
@@ -85,20 +86,23 @@ class SharedSessions:
         if not most:
             yield
             return
-        session, full = uuid.uuid4().hex, None
-        try:
-            with reachable():
-                full = await self._database.write(lambda connection: _take(connection, session, most))
+        session = uuid.uuid4().hex
+        async with AsyncExitStack() as held:
+            held.push_async_callback(self._let_go, session)  # before: who is cancelled meanwhile may have it
+            try:
+                with reachable():
+                    full = await self._database.write(lambda connection: _take(connection, session, most))
+            except EngineUnavailable:
+                held.pop_all()
+                raise
             if full is not None:
+                held.pop_all()
                 raise NoPlace(full)
             self._held.add(session)
             yield
-        finally:
-            self._held.discard(session)
-            if full is None:
-                await self._let_go(session)
 
     async def _let_go(self, session: str) -> None:
+        self._held.discard(session)
         change = sa.delete(live_sessions).where(live_sessions.c.session == session)
         with anyio.CancelScope(shield=True):
             try:
