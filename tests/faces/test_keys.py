@@ -268,14 +268,20 @@ class Slow(KeyRing):
         return await super().find(text)
 
 
-@pytest.mark.anyio
-async def test_one_request_asks_again_for_all(database: Database) -> None:
-    """The others are let in meanwhile, but no longer than what was found may be believed."""
-    ring, clock = Slow(database), Clock()
+async def known(ring: Slow, clock: Clock) -> tuple[Keys, str]:
+    """Keys, and the text of one that they have just seen."""
     keys = Keys(("sk-set",), lambda: ring, clock=clock)
     _, text = await ring.create("k", INTERFACES, allowance=Allowance())
     ring.may.set()
     assert await opens(keys, text)
+    return keys, text
+
+
+@pytest.mark.anyio
+async def test_one_request_asks_again_for_all(database: Database) -> None:
+    """The others are let in meanwhile, but no longer than what was found may be believed."""
+    ring, clock = Slow(database), Clock()
+    keys, text = await known(ring, clock)
     ring.may = anyio.Event()
     clock.now_s += KNOWN_S / 2
 
@@ -297,10 +303,7 @@ async def test_one_request_asks_again_for_all(database: Database) -> None:
 async def test_a_known_key_outlasts_a_moment_without_the_database(database: Database) -> None:
     """And no more than that."""
     ring, clock = Slow(database), Clock()
-    keys = Keys(("sk-set",), lambda: ring, clock=clock)
-    _, text = await ring.create("k", INTERFACES, allowance=Allowance())
-    ring.may.set()
-    assert await opens(keys, text)
+    keys, text = await known(ring, clock)
     ring.is_away = True
     clock.now_s += KNOWN_S - 0.01
     assert await opens(keys, text)

@@ -76,15 +76,19 @@ class Gate:
             RateLimited: there are as many as there may be.
             EngineUnavailable: they are counted in the database, and it is away.
         """
-        most = {name: math.ceil(limits.live_sessions) for name, limits in visit.limits.items() if limits.live_sessions}
-        models = {f"{visit.owner}/{name}": name for name in most}
-        sessions = self.service().books.sessions
+        mine = f"{visit.owner}/"
+        most = {
+            mine + name: math.ceil(limits.live_sessions)
+            for name, limits in visit.limits.items()
+            if limits.live_sessions
+        }
         async with AsyncExitStack() as held:
             try:
-                await held.enter_async_context(sessions.hold({place: most[name] for place, name in models.items()}))
+                await held.enter_async_context(self.service().books.sessions.hold(most))
             except NoPlace as full:
-                name = models[full.name]
-                message = f"This key may have {most[name]} live sessions at once{_of(name)}."
+                message = (
+                    f"This key may have {most[full.name]} live sessions at once{_of(full.name.removeprefix(mine))}."
+                )
                 raise RateLimited(message, retry_after_s=SOON_S) from full
             yield
 
