@@ -498,11 +498,11 @@ class Service:
     async def _decoded(self, order: Order) -> AsyncIterator[tuple[DecodedStream, Blocks]]:
         """The recording as samples; a short one is decoded whole first, and file and parser are free again."""
         async with AsyncExitStack() as held:
-            path = await held.enter_async_context(
+            recording = await held.enter_async_context(
                 self._sources.local(order.source, order.owner, max_bytes=order.limits.max_bytes)
             )
             stream = await held.enter_async_context(
-                self._decoder.decode(path, limits=order.limits, channels=order.options.channels, raw=order.raw)
+                self._decoder.decode(recording, limits=order.limits, channels=order.options.channels, raw=order.raw)
             )
             blocks = stream.blocks()
             if order.limits.max_ms <= WHOLE_MS:

@@ -80,14 +80,14 @@ async def mortal() -> AsyncIterator[Decoder]:
 
 async def drained(
     decoder: Decoder,
-    path: Path,
+    recording: Path | bytes,
     *,
     limits: MediaLimits = LIMITS,
     channels: tuple[int, ...] | None = None,
     raw: RawFormat | None = None,
 ) -> tuple[DecodedStream, Pcm2]:
     """The stream after its end, and all its samples."""
-    async with decoder.decode(path, limits=limits, channels=channels, raw=raw) as stream:
+    async with decoder.decode(recording, limits=limits, channels=channels, raw=raw) as stream:
         blocks = [block async for block in stream.blocks()]
     return stream, np.concatenate(blocks, axis=1)
 
@@ -237,6 +237,28 @@ class TestChannels:
             await drained(decoder, media.format("wav"), channels=(0, 2))
 
         assert "channel_id" == caught.value.parameter
+
+
+class TestBytes:
+    @pytest.mark.parametrize("name", FORMATS)
+    async def test_what_is_no_file_is_heard_the_same(self, decoder: Decoder, media: Media, name: str) -> None:
+        """A recording gives the same samples from its bytes as from a file."""
+        of_file, expected = await drained(decoder, media.format(name))
+        of_bytes, pcm = await drained(decoder, media.bytes(name))
+
+        assert of_file.info == of_bytes.info
+        np.testing.assert_array_equal(expected, pcm)
+
+    @pytest.mark.parametrize(
+        ("data", "most_bytes", "error"),
+        [(b"", 100, Empty), (b"#EXTM3U\nfile:///etc/passwd", 100, Undecodable), (b"RIFF" * 26, 100, TooLarge)],
+    )
+    async def test_what_cannot_be_heard_has_its_error(
+        self, decoder: Decoder, data: bytes, most_bytes: int, error: type[QasrError]
+    ) -> None:
+        """Nothing, what is not audio, and too much are told apart as they are of files."""
+        with pytest.raises(error):
+            await drained(decoder, data, limits=MediaLimits(max_bytes=most_bytes, max_ms=HOUR_MS))
 
 
 class TestDamage:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from qasr.domain.errors import InvalidParameter, TooLarge
-from qasr.pipeline.sources import SpooledFile
+from qasr.pipeline.spool import spooled
 
 MOST_FIELDS: Final = 100
 OVERHEAD: Final = 1024**2
@@ -58,7 +58,7 @@ async def file_form(request: Request, name: str, spool: Path, *, max_bytes: int)
             yield FileForm(fields=fields, path=None, filename=None)
             return
         upload = files[0][1]
-        with SpooledFile(spool) as path:
+        async with spooled(spool) as path:
             await anyio.to_thread.run_sync(_copy, upload, path)
             yield FileForm(fields=fields, path=path, filename=upload.filename, content_type=upload.content_type)
     finally:

@@ -60,7 +60,8 @@ log = structlog.get_logger(__name__)
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What a child is asked to do."""
 
-    path: bytes
+    path: bytes | None
+    """None: the payload is the recording."""
     max_bytes: int
     max_ms: int
     cpu_s: float
@@ -193,16 +194,16 @@ class Decoder:
     @asynccontextmanager
     async def decode(
         self,
-        path: Path,
+        recording: Path | bytes,
         *,
         limits: MediaLimits,
         channels: tuple[int, ...] | None = None,
         raw: RawFormat | None = None,
     ) -> AsyncIterator[DecodedStream]:
-        """Decode the first audio stream of the file at *path*; leaving the block stops it.
+        """Decode the first audio stream of *recording*; leaving the block stops it.
 
         Args:
-            path: a regular file. Its name says nothing: the format is recognized by content.
+            recording: a regular file, or what is in it. Its name says nothing: the format is recognized by content.
             limits: what it may cost; a recording that is too long and does not say so fails when the limit is reached.
             channels: tracks to keep apart, from 0, in this order; None mixes all of them to one, scaled so that it
                 cannot clip: a track that is alone speaks at half its level. Of two tracks that are each other's
@@ -218,8 +219,9 @@ class Decoder:
             EngineFailed: the decoder was killed; the recording may be good.
             EngineUnavailable: no decoder has come up for a long time.
         """
+        path, data = (None, recording) if isinstance(recording, bytes) else (_absolute(recording), b"")
         job = Job(
-            path=os.path.abspath(os.fsencode(path)),  # noqa: PTH100, ASYNC240 - touches no disk
+            path=path,
             max_bytes=limits.max_bytes,
             max_ms=limits.max_ms,
             cpu_s=CPU_S + limits.max_ms / 1000 * CPU_PER_AUDIO_S,
@@ -230,7 +232,7 @@ class Decoder:
             with ExitStack() as opening:
                 opening.enter_context(telemetry.stage("decode", is_current=False))
                 try:
-                    replies = await call.enter_async_context(self._pool.call("decode", job))
+                    replies = await call.enter_async_context(self._pool.call("decode", job, data))
                 except WorkerDied as error:
                     raise EngineUnavailable("The media decoders cannot be started.") from error
                 with _translated():
@@ -239,3 +241,7 @@ class Decoder:
                     raise Undecodable(TOO_COSTLY)
                 stage = call.enter_context(opening.pop_all())
             yield DecodedStream(replies, answer[0].info, stage)
+
+
+def _absolute(path: Path) -> bytes:
+    return os.path.abspath(os.fsencode(path))  # noqa: PTH100 - touches no disk

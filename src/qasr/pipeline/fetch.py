@@ -7,13 +7,11 @@ URLs are taken apart once, here, and handed on in parts, so that no second parse
 """
 
 import ipaddress
-import os
 import re
 import socket
-import tempfile
 from asyncio import get_running_loop
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
@@ -36,6 +34,7 @@ from qasr.domain.errors import (
     FetchTimeout,
     TooLarge,
 )
+from qasr.pipeline.spool import spooled
 
 LONGEST_URL: Final = 8 * 1024
 """Characters; signed addresses have some 500."""
@@ -242,16 +241,11 @@ class Fetcher:
             FetchFailed: no connection, a broken answer, too many redirects.
             TooLarge: more than *max_bytes*.
         """
-        descriptor, name = tempfile.mkstemp(dir=directory, prefix="fetched-")
-        path = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb", buffering=0) as file, _translated():
+        async with spooled(directory) as path:
+            with path.open("wb", buffering=0) as file, _translated():
                 with anyio.fail_after(self._policy.total_timeout_s):
                     await self._download(url, _Spool(file, max_bytes))
             yield path
-        finally:
-            with suppress(FileNotFoundError):
-                path.unlink()  # noqa: ASYNC240 - no slower than the way to a thread
 
     async def fetch_on(self, url: str, path: Path, *, max_bytes: int) -> None:
         """The contents of *url* in the file *path*; goes on where it stopped, also when an earlier process began it.

@@ -1,8 +1,8 @@
 """The child that parses strangers' media with PyAV (FFmpeg inside); our end of it is ``decode.py``.
 
-Three things are taken from FFmpeg before it sees a byte: *names* (it gets an open file and may open no other: a
-playlist renamed to .mp3 would otherwise read files for its author), *choice* (only the demuxers and decoders below, of
-the several hundred it brings) and *resources* (memory, CPU time, files).
+Three things are taken from FFmpeg before it sees a byte: *names* (it gets an open file, or bytes, and may open no
+other: a playlist renamed to .mp3 would otherwise read files for its author), *choice* (only the demuxers and decoders
+below, of the several hundred it brings) and *resources* (memory, CPU time, files).
 
 Packets are decoded one by one, so that a damaged one costs its own milliseconds and not the rest of the recording.
 """
@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -98,10 +99,10 @@ class _Media:
     parallel = 1
     about: Mapping[str, object] = {"ffmpeg": ".".join(map(str, av.library_versions["libavformat"]))}
 
-    def handle(self, _method: str, body: msgspec.Raw, _payload: bytes, cancelled: Cancelled) -> Iterator[Answer]:
+    def handle(self, _method: str, body: msgspec.Raw, payload: bytes, cancelled: Cancelled) -> Iterator[Answer]:
         job = _jobs.decode(body)
         grant_cpu(job.cpu_s)
-        return _decode(job, cancelled)
+        return _decode(job, payload, cancelled)
 
 
 def confine() -> None:
@@ -120,12 +121,12 @@ def grant_cpu(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + seconds), hard))
 
 
-def _decode(job: Job, cancelled: Cancelled) -> Iterator[Answer]:
+def _decode(job: Job, payload: bytes, cancelled: Cancelled) -> Iterator[Answer]:
     """``Found``, then ``Block`` after ``Block``."""
     sound = Sound(channels=job.channels, max_ms=job.max_ms)
     damaged = n_sent = 0
     found = False
-    with _opened(job) as container:
+    with _opened(job, payload) as container:
         stream = _audio_stream(container)
         claimed_ms = _claimed_ms(container, stream)
         _check_claim(container, claimed_ms, job.max_ms)
@@ -158,9 +159,15 @@ def _answer(pcm: Pcm2, damaged: int) -> Answer:
 
 
 @contextmanager
-def _opened(job: Job) -> Iterator[Any]:
-    """The file of *job*, its container recognized."""
-    with _regular_file(job) as file:
+def _opened(job: Job, payload: bytes) -> Iterator[Any]:
+    """The recording of *job*, its container recognized."""
+    with BytesIO(payload) if job.path is None else _regular_file(job.path) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        if size == 0:
+            raise Refusal("empty", NOT_AUDIO)
+        if size > job.max_bytes:
+            raise Refusal("too_large", f"The input audio is larger than {job.max_bytes} bytes.")
         format_name, options = (None, OPTIONS) if job.raw is None else ("s16le", OPTIONS | _raw_options(job.raw))
         try:
             container = av.open(file, format=format_name, options=options, metadata_errors="replace")
@@ -170,21 +177,14 @@ def _opened(job: Job) -> Iterator[Any]:
             yield container
 
 
-def _regular_file(job: Job) -> IO[bytes]:
+def _regular_file(path: bytes) -> IO[bytes]:
     try:  # without O_NONBLOCK a named pipe would keep us
-        file = os.fdopen(os.open(job.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     except OSError as error:
         raise Refusal("undecodable", NOT_AUDIO) from error
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise Refusal("undecodable", NOT_AUDIO)
-    if status.st_size == 0:
-        file.close()
-        raise Refusal("empty", NOT_AUDIO)
-    if status.st_size > job.max_bytes:
-        file.close()
-        raise Refusal("too_large", f"The input audio is larger than {job.max_bytes} bytes.")
     return file
 
 

@@ -1,20 +1,21 @@
-"""What a request names as its recording, as a file on this machine for as long as it is needed."""
+"""What a request names as its recording, on this machine for as long as it is needed: a file, or a few bytes."""
 
-import os
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import assert_never
+from typing import Final, assert_never
 
-import anyio
 import anyio.to_thread
 
 from qasr.domain import telemetry
 from qasr.domain.audio import BytesSource, FileSource, Source, UrlSource
 from qasr.domain.errors import Empty, TooLarge
 from qasr.pipeline.fetch import Fetcher
+from qasr.pipeline.spool import spooled
 from qasr.storage.uploads import SCHEME, Uploads
+
+FEW_BYTES: Final = 1024**2
+"""So much goes to the decoder as it is: half a minute of wav. More would keep the event loop copying."""
 
 
 class Sources:
@@ -30,8 +31,9 @@ class Sources:
         self._fetcher, self._uploads, self._spool = fetcher, uploads, spool
 
     @asynccontextmanager
-    async def local(self, source: Source, owner: str, *, max_bytes: int) -> AsyncIterator[Path]:
-        """The recording of *owner*'s request as a local file, removed afterwards if it is ours.
+    async def local(self, source: Source, owner: str, *, max_bytes: int) -> AsyncIterator[Path | bytes]:
+        """The recording of *owner*'s request: a local file, removed afterwards if it is ours, or its bytes, which are
+        not many.
 
         Raises:
             TooLarge: it has more than *max_bytes*.
@@ -48,11 +50,14 @@ class Sources:
                     raise Empty("The audio is empty.")
                 if len(data) > max_bytes:
                     raise _too_large(max_bytes)
-                with SpooledFile(self._spool) as path:
+                if len(data) <= FEW_BYTES:
+                    yield data
+                    return
+                async with spooled(self._spool) as path:
                     await anyio.to_thread.run_sync(path.write_bytes, data)
                     yield path
             case UrlSource(url=url) if url.startswith(SCHEME):
-                with SpooledFile(self._spool) as path:
+                async with spooled(self._spool) as path:
                     with telemetry.stage("fetch", source="upload"):
                         await self._uploads.fetch(url, owner, path, max_bytes=max_bytes)
                     yield path
@@ -65,20 +70,6 @@ class Sources:
                     yield path
             case unreachable:
                 assert_never(unreachable)
-
-
-class SpooledFile:
-    """A fresh file name in *folder*; the file is removed at the end of the block."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / secrets.token_hex(16)
-
-    def __enter__(self) -> Path:
-        os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        return self.path
-
-    def __exit__(self, *exc: object) -> None:
-        self.path.unlink(missing_ok=True)
 
 
 def _too_large(max_bytes: int) -> TooLarge:

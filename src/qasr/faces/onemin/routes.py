@@ -17,7 +17,7 @@ from qasr.faces.http import decode, endpoint, external_url, json_answer, told, w
 from qasr.faces.onemin import features, wire
 from qasr.faces.onemin.context import Context
 from qasr.faces.onemin.errors import to_wire
-from qasr.pipeline.sources import SpooledFile
+from qasr.pipeline.spool import spooled
 from qasr.storage.tasks import now_ms
 
 LONGEST_NAME: Final = 255
@@ -56,7 +56,7 @@ async def _feature(context: Context, request: Request) -> Response:
         call = decode(await held.enter_async_context(context.bodies.read(request)), wire.FeatureRequest)
         prompt = features.check(call)
         model = context.catalogue.resolve(call.model)
-        path = held.enter_context(SpooledFile(context.spool))
+        path = await held.enter_async_context(spooled(context.spool))
         url = str(prompt.audioUrl)
         source: Source = UrlSource(url=url) if features.is_address(url) else FileSource(path=path)
         order = features.order(prompt, source, model, caller.owner, context.answer_s)
