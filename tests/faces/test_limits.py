@@ -23,7 +23,7 @@ from qasr.domain.errors import InvalidParameter
 from qasr.domain.options import RecognitionOptions
 from qasr.domain.task import TaskId, TaskOrder
 from qasr.storage.database import FILE, Database
-from qasr.storage.tasks import Tasks
+from qasr.storage.tasks import Lengths, PartEnd, Tasks
 
 LONG_S: Final = 60
 ONCE: Final = {"requests_per_minute": 0.001}
@@ -166,8 +166,8 @@ def _queued(server: Server, owner: str, *, speech_ms: int) -> Iterator[None]:
         await tasks.add(task_id, order)
         await tasks.begin(task_id)
         for number in range(2):
-            await tasks.measure_subtask(task_id, number, duration_ms=speech_ms, speech_ms=speech_ms)
-        await tasks.end_subtask(task_id, 0, None)
+            await tasks.measure_subtask(task_id, number, Lengths(duration_ms=speech_ms, speech_ms=speech_ms))
+        await tasks.end_subtask(task_id, PartEnd(number=0, failure=None))
         assert {"fun-asr": speech_ms} == await tasks.unheard_ms(owner)
 
     try:

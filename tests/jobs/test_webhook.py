@@ -26,7 +26,7 @@ from qasr.jobs.webhook import Courier
 from qasr.pipeline.fetch import Fetcher, FetchPolicy
 from qasr.storage.callbacks import Callbacks
 from qasr.storage.database import Database
-from qasr.storage.tasks import Tasks
+from qasr.storage.tasks import PartEnd, Tasks
 
 ID: Final = TaskId("11111111-2222-3333-4444-555555555555")
 SECRET: Final = b"a secret of sixteen bytes"
@@ -109,7 +109,7 @@ class House:
         )
         await self.tasks.add(ID, order)
         await self.tasks.begin(ID)
-        await self.tasks.end_subtask(ID, 0, None)
+        await self.tasks.end_subtask(ID, PartEnd(number=0, failure=None))
         await self.tasks.finish(ID)
 
     async def later(self, seconds: float = 0) -> int:

@@ -23,7 +23,7 @@ from qasr.domain.task import ENDED, NEXT, Failure, Task, TaskId, TaskOrder, Task
 from qasr.storage import database as room
 from qasr.storage.database import HEAD, Database, metadata
 from qasr.storage.database import tasks as tasks_table
-from qasr.storage.tasks import _OTHERS, SEEN_S, Added, TaskFilter, Tasks, _Seen
+from qasr.storage.tasks import _OTHERS, SEEN_S, Added, Lengths, PartEnd, TaskFilter, Tasks, _Seen
 
 ID = TaskId("task-1")
 ORDER = TaskOrder(
@@ -95,7 +95,7 @@ def test_a_task_goes_only_where_the_table_lets_it(done: list[str]) -> None:
                     is_told = await tasks.request_cancel(ID) is not None
                 else:
                     if what == "finish well":
-                        await tasks.end_subtask(ID, 0, None)
+                        await tasks.end_subtask(ID, PartEnd(number=0, failure=None))
                     is_told = await tasks.finish(ID) is not None
                 task = await tasks.get(ID)
                 assert task is not None
@@ -244,11 +244,11 @@ async def test_progress_never_goes_back_and_ends_are_final(tasks: Tasks) -> None
     await tasks.add(ID, ORDER)
     await tasks.begin(ID)
     await tasks.begin_subtask(ID, 0)
-    await tasks.measure_subtask(ID, 0, duration_ms=5000, speech_ms=4000)
+    await tasks.measure_subtask(ID, 0, Lengths(duration_ms=5000, speech_ms=4000))
     await tasks.advance_subtask(ID, 0, 3000)
     await tasks.advance_subtask(ID, 0, 1000)
-    await tasks.end_subtask(ID, 0, None)
-    await tasks.end_subtask(ID, 0, Failure(kind="EngineFailed", message="late"))
+    await tasks.end_subtask(ID, PartEnd(number=0, failure=None))
+    await tasks.end_subtask(ID, PartEnd(number=0, failure=Failure(kind="EngineFailed", message="late")))
     await tasks.begin_subtask(ID, 0)
     task = await tasks.get(ID)
 
@@ -265,7 +265,7 @@ async def test_a_task_succeeds_if_one_recording_does_and_the_rest_has_failed(tas
     """Also recordings that nobody finished."""
     await tasks.add(ID, ORDER)
     await tasks.begin(ID)
-    await tasks.end_subtask(ID, 1, None)
+    await tasks.end_subtask(ID, PartEnd(number=1, failure=None))
 
     task = await tasks.finish(ID)
 
@@ -277,12 +277,34 @@ async def test_a_task_succeeds_if_one_recording_does_and_the_rest_has_failed(tas
 
 
 @pytest.mark.anyio
+async def test_recordings_may_end_with_their_task(tasks: Tasks) -> None:
+    """Their ends count for the task's, and their lengths are kept; one that has ended before stays as it is."""
+    late = Failure(kind="EngineFailed", message="late")
+    await tasks.add(ID, ORDER)
+    await tasks.begin(ID)
+    await tasks.end_subtask(ID, PartEnd(number=0, failure=None))
+
+    task = await tasks.finish(
+        ID,
+        PartEnd(number=0, failure=late),
+        PartEnd(number=1, failure=None, lengths=Lengths(duration_ms=5000, speech_ms=4000, done_ms=4000)),
+    )
+
+    assert task is not None
+    assert task == await tasks.get(ID)
+    assert TaskState.SUCCEEDED is task.state
+    assert [(TaskState.SUCCEEDED, None, 0, 0, 0), (TaskState.SUCCEEDED, None, 5000, 4000, 4000)] == [
+        (part.state, part.failure, part.duration_ms, part.speech_ms, part.done_ms) for part in task.subtasks
+    ]
+
+
+@pytest.mark.anyio
 async def test_a_task_that_is_to_stop_is_canceled(tasks: Tasks) -> None:
     """Its recordings are not begun, and those that have not ended are lost."""
     await tasks.add(ID, ORDER)
     await tasks.begin(ID)
     begun = [await tasks.begin_subtask(ID, 0)]
-    await tasks.end_subtask(ID, 0, None)
+    await tasks.end_subtask(ID, PartEnd(number=0, failure=None))
     await tasks.request_cancel(ID)
     begun.append(await tasks.begin_subtask(ID, 1))
     task = await tasks.finish(ID)
@@ -303,7 +325,7 @@ async def test_attempts_count_from_the_last_progress(tasks: Tasks) -> None:
         return begun[1].number
 
     counts = [await attempt() for _ in range(3)]
-    await tasks.measure_subtask(ID, 0, duration_ms=5000, speech_ms=4000)
+    await tasks.measure_subtask(ID, 0, Lengths(duration_ms=5000, speech_ms=4000))
     after_cut = [await attempt() for _ in range(2)]
     await tasks.advance_subtask(ID, 0, 1000)
 

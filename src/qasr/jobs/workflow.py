@@ -3,9 +3,12 @@
 ::
 
     begin ─▶ a few recordings at once ─▶ … ─▶ end: it succeeds if one recording does
-              cut, cut, …                       one step per recording
+              cut, cut, …                       one step per recording, all there is to do if it is short
               hear, hear, hear, …               one step per group, WINDOW at once
               merge, merge, …                   one step per recording
+
+What is heard in one group, or cannot be heard at all, is brought to its end in its first step: more of them would take
+longer than to do it again, and most recordings are short. What that step has recorded tells which ones follow.
 
 Begun again after a crash, it goes the same way: steps that are done return what they returned, and every step is begun
 in the same order. Therefore a failure is a value and not an exception, and the groups of a recording that has failed
@@ -34,7 +37,7 @@ from qasr.domain.telemetry import TaskEnded
 from qasr.jobs.port import Steps
 from qasr.pipeline.filed import Asked, Heard, Place, Plan
 from qasr.pipeline.flow import ordered_map
-from qasr.storage.tasks import Tasks
+from qasr.storage.tasks import Lengths, PartEnd, Tasks
 
 TOGETHER: Final = 4
 """Recordings of one task whose segments lie in the store at the same time; 12 hours are at most 1.4 GB."""
@@ -65,10 +68,14 @@ log = structlog.get_logger(__name__)
 
 
 class CutResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Of a step ``cut``: one of both."""
+    """Of a step ``cut``."""
 
     plan: Plan | None = None
     failure: Failure | None = None
+    is_whole: bool = False
+    """The recording was brought to its end: no other step is begun for it. Earlier versions did so in three."""
+    heard: Heard | None = None
+    """Only of what is whole."""
 
 
 class HeardResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,8 +127,25 @@ class _Recording:
         )
         self.plan: Plan | None = None
         self.failure: Failure | None = None
-        self.done_ms = self.sentences = 0
-        self.language: str | None = None
+        self.is_whole = False
+        self.heard: dict[int, Heard] = {}
+        """By group."""
+
+    @property
+    def done_ms(self) -> int:
+        """Speech that was heard."""
+        return sum(heard.ms for heard in self.heard.values())
+
+    def end(self) -> PartEnd:
+        """How it has ended."""
+        return PartEnd(number=self.number, failure=self.failure, lengths=self.lengths())
+
+    def lengths(self) -> Lengths | None:
+        """As far as they are known."""
+        if self.plan is None:
+            return None
+        speech_ms = sum(self.plan.speech_ms)
+        return Lengths(duration_ms=self.plan.duration_ms, speech_ms=speech_ms, done_ms=self.done_ms)
 
 
 class Perform:
@@ -154,13 +178,14 @@ class Perform:
         task = await self._begin(task_id)
         if task is None:
             return
+        ends: list[PartEnd] = []
         for start in range(0, len(task.subtasks), TOGETHER):
-            await self._do(task, task.subtasks[start : start + TOGETHER], steps)
-        await self._finish(task_id)
+            ends = await self._do(task, task.subtasks[start : start + TOGETHER], steps)
+        await self._finish(task_id, *ends)
 
-    async def _finish(self, task_id: TaskId) -> None:
+    async def _finish(self, task_id: TaskId, *ends: PartEnd) -> None:
         """End the task and tell of it, unless somebody else has ended it."""
-        task = await self._tasks.finish(task_id)
+        task = await self._tasks.finish(task_id, *ends)
         log.info("task_ended", task_id=task_id, state=None if task is None else task.state)
         if task is not None:
             telemetry.tell(TaskEnded(state=task.state))
@@ -180,13 +205,11 @@ class Perform:
         return task
 
     async def _give_up(self, task: Task, failure: Failure) -> None:
-        for subtask in task.subtasks:
-            await self._tasks.end_subtask(task.id, subtask.number, failure)
-        await self._finish(task.id)
+        await self._finish(task.id, *(PartEnd(number=subtask.number, failure=failure) for subtask in task.subtasks))
         log.error("task_given_up", task_id=task.id, reason=failure.message)
 
-    async def _do(self, task: Task, subtasks: Sequence[Subtask], steps: Steps) -> None:
-        """A few recordings, from their addresses to their transcripts."""
+    async def _do(self, task: Task, subtasks: Sequence[Subtask], steps: Steps) -> list[PartEnd]:
+        """A few recordings, from their addresses to their transcripts; the ends that are still to be written."""
         recordings = [_Recording(task, subtask) for subtask in subtasks]
 
         async def cut(recording: _Recording) -> None:
@@ -196,10 +219,12 @@ class Perform:
             await self._hear(task, *item, steps)
 
         await in_order(cut, recordings, at_once=CUTS)
-        groups = [(r, group) for r in recordings if r.plan is not None for group in range(r.plan.groups)]
+        groups = [(r, group) for r in recordings if r.plan and not r.is_whole for group in range(r.plan.groups)]
         await in_order(hear, groups, at_once=WINDOW)
         for recording in recordings:
-            await self._merge(task, recording, steps)
+            if not recording.is_whole:
+                await self._merge(task, recording, steps)
+        return [recording.end() for recording in recordings if is_last(task, recording)]
 
     async def _cut(self, task: Task, recording: _Recording, steps: Steps) -> None:
         async def work() -> CutResult:
@@ -208,17 +233,24 @@ class Perform:
             plan, failure = await self._tried(
                 "cut", lambda: self._recordings.cut(recording.place, recording.asked), limit_s=MOST_CUT_S
             )
-            return CutResult(plan=plan, failure=failure)
+            if plan is not None and plan.groups > 1:
+                return CutResult(plan=plan)
+            heard = None
+            if plan is not None and plan.groups:
+                heard, failure = await self._tried(
+                    "hear", lambda: self._recordings.hear(recording.place, 0, recording.asked)
+                )
+            failure = await self._merged(recording, plan, failure, [heard] if heard else [])
+            return CutResult(plan=plan, failure=failure, heard=heard, is_whole=True)
 
         result = await steps.step(f"cut {recording.number}", work, CutResult)
-        recording.plan, recording.failure = result.plan, result.failure
-        if result.plan is not None:
-            await self._tasks.measure_subtask(
-                task.id,
-                recording.number,
-                duration_ms=result.plan.duration_ms,
-                speech_ms=sum(result.plan.speech_ms),
-            )
+        recording.plan, recording.failure, recording.is_whole = result.plan, result.failure, result.is_whole
+        if result.heard is not None:
+            recording.heard[0] = result.heard
+        if recording.is_whole:
+            await self._end(task, recording)
+        elif (lengths := recording.lengths()) is not None:
+            await self._tasks.measure_subtask(task.id, recording.number, lengths)
 
     async def _hear(self, task: Task, recording: _Recording, group: int, steps: Steps) -> None:
         is_new = False
@@ -237,29 +269,40 @@ class Perform:
         recording.failure = recording.failure or result.failure
         if result.heard is None:
             return
-        recording.done_ms += result.heard.ms
-        recording.sentences += result.heard.sentences
-        recording.language = recording.language or result.heard.language
+        recording.heard[group] = result.heard
         if is_new:
             await self._tasks.advance_subtask(task.id, recording.number, recording.done_ms)
 
     async def _merge(self, task: Task, recording: _Recording, steps: Steps) -> None:
         async def work() -> MergeResult:
-            plan, failure = recording.plan, recording.failure
-            if failure is None and (plan is None or not recording.sentences):
-                failure = failure_of(NoSpeech("No speech was found in the recording."))
-            if plan is None or failure is not None:
-                await self._tried("merge", lambda: self._recordings.clear(recording.place, plan.groups if plan else 0))
-                return MergeResult(failure=failure)
-            _, failure = await self._tried(
-                "merge", lambda: self._recordings.merge(recording.place, plan, recording.asked, recording.language)
-            )
-            return MergeResult(failure=failure)
+            heard = [recording.heard[group] for group in sorted(recording.heard)]
+            return MergeResult(failure=await self._merged(recording, recording.plan, recording.failure, heard))
 
         result = await steps.step(f"merge {recording.number}", work, MergeResult)
-        await self._tasks.end_subtask(task.id, recording.number, result.failure)
-        if result.failure is not None:
-            log.info("recording_failed", task_id=task.id, number=recording.number, kind=result.failure.kind)
+        recording.failure = result.failure
+        await self._end(task, recording)
+
+    async def _merged(
+        self, recording: _Recording, plan: Plan | None, failure: Failure | None, heard: Sequence[Heard]
+    ) -> Failure | None:
+        """Make its transcript, or remove what there is of it; why there is none."""
+        if failure is None and not any(group.sentences for group in heard):
+            failure = failure_of(NoSpeech("No speech was found in the recording."))
+        if plan is None or failure is not None:
+            await self._tried("merge", lambda: self._recordings.clear(recording.place, plan.groups if plan else 0))
+            return failure
+        language = next((group.language for group in heard if group.language), None)
+        _, failure = await self._tried(
+            "merge", lambda: self._recordings.merge(recording.place, plan, recording.asked, language)
+        )
+        return failure
+
+    async def _end(self, task: Task, recording: _Recording) -> None:
+        """That of the last recording is written with its task's."""
+        if recording.failure is not None:
+            log.info("recording_failed", task_id=task.id, number=recording.number, kind=recording.failure.kind)
+        if not is_last(task, recording):
+            await self._tasks.end_subtask(task.id, recording.end())
 
     async def _tried(
         self, stage: telemetry.StageName, work: Callable[[], Awaitable[R]], *, limit_s: float = MOST_STEP_S
@@ -289,6 +332,11 @@ class Perform:
                 pause_s = PAUSES_S[failures]
                 failures += 1
             await self._sleep(pause_s)
+
+
+def is_last(task: Task, recording: _Recording) -> bool:
+    """Whether it is the one with the highest number."""
+    return recording.number == task.subtasks[-1].number
 
 
 CANCELED: Final = Failure(kind="EngineUnavailable", message="The operator has canceled the task.")

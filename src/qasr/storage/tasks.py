@@ -145,6 +145,27 @@ class Attempt:
     """Since the first of them."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """What is known of a recording, in milliseconds."""
+
+    duration_ms: int
+    speech_ms: int
+    done_ms: int = 0
+    """Of the speech, what was recognized."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartEnd:
+    """How a recording has ended."""
+
+    number: int
+    failure: Failure | None
+    """None: well."""
+    lengths: Lengths | None = None
+    """None: as they were told before."""
+
+
 class Tasks:
     """Rows of tasks and subtasks."""
 
@@ -353,33 +374,36 @@ class Tasks:
 
         return await self._change(task_id, begin)
 
-    async def measure_subtask(self, task_id: TaskId, number: int, *, duration_ms: int, speech_ms: int) -> None:
+    async def measure_subtask(self, task_id: TaskId, number: int, lengths: Lengths) -> None:
         """The lengths of a recording are known."""
-        lengths: dict[str, object] = {"new_duration_ms": duration_ms, "new_speech_ms": speech_ms}
-        await self._change_part(_MEASURE_PART, task_id, number, lengths)
+        await self._change(task_id, lambda connection: _measure(connection, task_id, number, lengths))
 
     async def advance_subtask(self, task_id: TaskId, number: int, ms: int) -> None:
         """So much of a recording is recognized; it never becomes less."""
-        await self._change_part(_ADVANCE_PART, task_id, number, {"reached_ms": ms})
+        await self._change(task_id, lambda connection: _advance(connection, task_id, number, ms))
 
-    async def end_subtask(self, task_id: TaskId, number: int, failure: Failure | None) -> None:
+    async def end_subtask(self, task_id: TaskId, end: PartEnd) -> None:
         """A recording is done, or has failed; nothing happens if it has ended already."""
-        state = TaskState.SUCCEEDED if failure is None else TaskState.FAILED
-        text = None if failure is None else msgspec.json.encode(failure).decode()
-        await self._change_part(_END_PART, task_id, number, {"new_state": state, "new_failure": text})
+        await self._change(task_id, lambda connection: _end(connection, task_id, end))
 
-    async def finish(self, task_id: TaskId) -> Task | None:
+    async def finish(self, task_id: TaskId, *ends: PartEnd) -> Task | None:
         """End a running task as its subtasks say: it succeeds if one of them does; or as canceled, if it was to stop.
 
         Subtasks that have not ended count as failed.
+
+        Args:
+            task_id: which.
+            ends: of subtasks, as by ``end_subtask`` just before.
 
         Returns:
             The task; None if it was not running.
         """
         lost = Failure(kind="EngineFailed", message="The recording was not finished for a reason of our own.")
 
-        def end(connection: sa.Connection) -> Task | None:
+        def finish(connection: sa.Connection) -> Task | None:
             this = {"this": task_id}
+            for end in ends:
+                _end(connection, task_id, end)
             connection.execute(_LOSE_PARTS, this | {"new_failure": msgspec.json.encode(lost).decode()})
             if _is_cancel_requested(connection, task_id):
                 state = TaskState.CANCELED
@@ -390,7 +414,7 @@ class Tasks:
                 return None
             return _task(connection.execute(_TASK, this).one(), connection.execute(_SUBTASKS, this).all())
 
-        return await self._change(task_id, end)
+        return await self._change(task_id, finish)
 
     async def stale(self, *, before_ms: int, limit: int) -> list[TaskId]:
         """Unfinished tasks whose workflow exists and that were submitted before *before_ms*, oldest first."""
@@ -401,11 +425,6 @@ class Tasks:
             .limit(limit)
         )
         return await self._database.read(lambda connection: list(connection.execute(query).scalars()))
-
-    async def _change_part(self, change: sa.Update, task_id: TaskId, number: int, values: dict[str, object]) -> None:
-        """Change a subtask that has not ended."""
-        of = {"this": task_id, "part": number}
-        await self._change(task_id, lambda connection: connection.execute(change, of | values))
 
     async def expired(self, *, before_ms: int, limit: int) -> list[TaskId]:
         """Tasks that ended before *before_ms*."""
@@ -471,6 +490,24 @@ the process (0.22)."""
 
 def _is_cancel_requested(connection: sa.Connection, task_id: TaskId) -> bool:
     return bool(connection.execute(_IS_CANCEL_REQUESTED, {"this": task_id}).scalar_one_or_none())
+
+
+def _measure(connection: sa.Connection, task_id: TaskId, number: int, lengths: Lengths) -> None:
+    new = {"new_duration_ms": lengths.duration_ms, "new_speech_ms": lengths.speech_ms}
+    connection.execute(_MEASURE_PART, {"this": task_id, "part": number} | new)
+
+
+def _advance(connection: sa.Connection, task_id: TaskId, number: int, ms: int) -> None:
+    connection.execute(_ADVANCE_PART, {"this": task_id, "part": number, "reached_ms": ms})
+
+
+def _end(connection: sa.Connection, task_id: TaskId, end: PartEnd) -> None:
+    if end.lengths is not None:
+        _measure(connection, task_id, end.number, end.lengths)
+        _advance(connection, task_id, end.number, end.lengths.done_ms)
+    failure = None if end.failure is None else msgspec.json.encode(end.failure).decode()
+    new = {"new_state": TaskState.SUCCEEDED if failure is None else TaskState.FAILED, "new_failure": failure}
+    connection.execute(_END_PART, {"this": task_id, "part": end.number} | new)
 
 
 def _task(row: sa.Row[tuple[object, ...]], parts: Sequence[sa.Row[tuple[object, ...]]]) -> Task:
