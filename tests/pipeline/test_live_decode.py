@@ -471,3 +471,18 @@ class TestLimits:
         assert "0" == limits["Max file size"]
         assert "unlimited" != limits["Max address space"]
         assert int(limits["Max open files"]) <= 32
+
+
+def test_streams_that_are_resampled_start_no_threads() -> None:
+    """A server has as many of them as live sessions, and none has work for more than the thread that feeds it."""
+    before = n_threads()
+    sounds = [live_pcm.sound(LiveFormat(codec="pcm", rate_hz=24_000)) for _ in range(8)]
+    n_heard = [len(sound.feed(bytes(4_800))) + len(sound.finish()) for sound in sounds]
+
+    assert [1_600] * 8 == n_heard
+    assert n_threads() - before < len(sounds)
+
+
+def n_threads() -> int:
+    """Of this process, as the kernel counts them."""
+    return int(Path("/proc/self/status").read_text(encoding="ascii").partition("Threads:")[2].split()[0])

@@ -5,8 +5,9 @@ Nothing here depends on how the bytes are cut: what is short of a sample, a head
 
 import math
 import struct
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from typing import Final, Protocol
 
 import av
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from qasr.domain.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, SAMPLE_RATE, LiveFormat, Pcm
 from qasr.domain.errors import Undecodable
+from qasr.pipeline.resample import Resampler
 
 FAILED: Final = "Failed to decode audio"
 """What the service says where the bytes are not of the format."""
@@ -50,30 +52,31 @@ def sound(form: LiveFormat) -> Sound:
     raise ValueError(form.codec)
 
 
-class Resampler:
-    """Samples at any rate in, 16 kHz out; FFmpeg's filter, which keeps its state from call to call."""
+class _Mono:
+    """Samples at any rate in, 16 kHz out."""
 
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
-        same = rate_hz == SAMPLE_RATE
-        self._filter: Any = None if same else av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+        self._resampler: Resampler | None = None
 
     def push(self, pcm: Pcm) -> Pcm:
         """*pcm* ``[n_samples]`` at the rate that came, as far as the filter's reach lets it out."""
-        if self._filter is None or not len(pcm):
+        if self._rate_hz == SAMPLE_RATE or not len(pcm):
             return pcm
         frame = av.AudioFrame.from_ndarray(pcm[None], "flt", "mono")
-        frame.sample_rate = self._rate_hz
-        return self._pulled(frame)
+        frame.sample_rate, frame.time_base = self._rate_hz, Fraction(1, self._rate_hz)
+        if self._resampler is None:
+            self._resampler = Resampler(frame, layout="mono")
+        return _joined(self._resampler.push(frame))
 
     def finish(self) -> Pcm:
         """What the filter still holds."""
-        return _NOTHING if self._filter is None else self._pulled(None)
+        return _NOTHING if self._resampler is None else _joined(self._resampler.push(None))
 
-    def _pulled(self, frame: Any) -> Pcm:
-        parts = [part.to_ndarray()[0] for part in self._filter.resample(frame)]
-        pcm: Pcm = np.concatenate([_NOTHING, *parts])
-        return np.clip(pcm, -1.0, 1.0, out=pcm)  # the filter swings over where the sound is full
+
+def _joined(parts: Iterable[npt.NDArray[np.float32]]) -> Pcm:
+    pcm: Pcm = np.concatenate([_NOTHING, *(part[0] for part in parts)])
+    return np.clip(pcm, -1.0, 1.0, out=pcm)  # the filter swings over where the sound is full
 
 
 class LinearSound:
@@ -86,7 +89,7 @@ class LinearSound:
     """
 
     def __init__(self, rate_hz: int, *, n_bytes: int = 2, n_channels: int = 1) -> None:
-        self._resampler = Resampler(rate_hz)
+        self._resampler = _Mono(rate_hz)
         self._n_bytes, self._n_channels = n_bytes, n_channels
         self._rest = b""
 
@@ -123,7 +126,7 @@ class CompandedSound:
     """G.711: each byte stands for the sample in *table* ``[256]``."""
 
     def __init__(self, rate_hz: int, table: Pcm) -> None:
-        self._resampler = Resampler(rate_hz)
+        self._resampler = _Mono(rate_hz)
         self._table = table
 
     def feed(self, data: bytes) -> Pcm:

@@ -22,13 +22,13 @@ from typing import IO, Any, Final
 
 import av
 import av.error
-import av.filter
 import av.logging
 import msgspec
 import numpy as np
 
-from qasr.domain.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, SAMPLE_RATE, MediaInfo, Pcm, RawFormat, to_ms
+from qasr.domain.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, SAMPLE_RATE, MediaInfo, RawFormat, to_ms
 from qasr.pipeline.decode import Block, Found, Job, Pcm2
+from qasr.pipeline.resample import Resampler
 from qasr.workers.child import Answer, Cancelled, Refusal
 
 DEMUXERS: Final = (
@@ -284,7 +284,7 @@ class Sound:
 
     def __init__(self, *, channels: tuple[int, ...] | None, max_ms: int) -> None:
         self._channels, self._max_ms = channels, max_ms
-        self._resampler: _Resampler | None = None
+        self._resampler: Resampler | None = None
         self._waiting: list[Pcm2] = []
         self._n_total = 0
         self.n_waiting = 0
@@ -294,11 +294,11 @@ class Sound:
         """Resample *frame*; the first one tells what the recording is."""
         if frame.samples == 0:
             return
-        shape = _shape(frame)
-        if self._resampler is None or self._resampler.shape != shape:
+        if self._resampler is None or not self._resampler.takes(frame):
             _check_shape(frame.sample_rate, frame.layout.nb_channels)
             self._drain()
-            self._resampler = _Resampler(frame, mono=self._channels is None)
+            mono = self._channels is None and frame.layout.nb_channels != STEREO
+            self._resampler = Resampler(frame, layout="mono" if mono else frame.layout.name)
         if self.info is None:
             self._check_channels(frame.layout.nb_channels)
             self.info = MediaInfo(
@@ -360,40 +360,3 @@ def _mix(pair: Pcm2) -> Pcm2:
     mean = pair.mean(axis=0, keepdims=True)
     loud, left = float(np.square(pair).mean()), float(np.square(mean).mean())
     return pair[:1] if left < CANCELED * loud else mean
-
-
-def _shape(frame: Any) -> tuple[int, str, str]:
-    return frame.sample_rate, frame.format.name, frame.layout.name
-
-
-class _Resampler:
-    """FFmpeg's own, for frames of one shape."""
-
-    def __init__(self, frame: Any, *, mono: bool) -> None:
-        self.shape = _shape(frame)
-        layout = "mono" if mono and frame.layout.nb_channels != STEREO else frame.layout.name
-        graph = av.filter.Graph()
-        graph.threads = 1
-        graph.link_nodes(
-            graph.add_abuffer(
-                sample_rate=frame.sample_rate, format=frame.format, layout=frame.layout.name, time_base=frame.time_base
-            ),
-            # packed at the end: PyAV 18 reads a ninth plane of planar frames with eight, and crashes;
-            # float inside is faster than s16; and without a limit on the matrix two equal tracks would add up to 1.41
-            graph.add("aresample", f"{SAMPLE_RATE}:internal_sample_fmt=fltp:rematrix_maxval=1"),
-            graph.add("aformat", f"sample_fmts=flt:sample_rates={SAMPLE_RATE}:channel_layouts={layout}"),
-            graph.add("abuffersink"),
-        ).configure()
-        self._graph = graph
-
-    def push(self, frame: Any | None) -> Iterator[Pcm]:
-        """*frame* resampled, or at the end what the filter still holds; ``[n_channels, n_samples]``."""
-        if frame is not None:
-            frame.pts = None  # gaps and jumps of the clock are not our matter
-        self._graph.push(frame)
-        while True:
-            try:
-                frame = self._graph.pull()
-                yield frame.to_ndarray().reshape(frame.samples, -1).T
-            except (av.error.BlockingIOError, av.error.EOFError):
-                return
