@@ -1,5 +1,6 @@
 """The order of a task's steps, and what becomes of their failures, over steps in memory."""
 
+from asyncio import Barrier
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -147,9 +148,36 @@ async def test_a_short_recording_takes_one_step(tasks: Tasks, groups: int, expec
     await Perform(tasks, Recordings({"a": groups}))(ID, steps)
     part = (await ended(tasks)).subtasks[0]
 
-    assert expected == [name for name, _ in steps.history.values()]
+    assert expected == [name for _, (name, _) in sorted(steps.history.items())]
     assert (groups * 2000 + 500, groups * 1000, groups * 1000) == (part.duration_ms, part.speech_ms, part.done_ms)
     assert (TaskState.SUCCEEDED if groups else TaskState.FAILED) is part.state
+
+
+async def test_short_recordings_are_heard_together(tasks: Tasks) -> None:
+    """Two are cut at once, but four are heard: else an engine that takes batches had little to do."""
+    recordings = Recordings(dict.fromkeys("abcd", 1))
+    cutting = most = 0
+    all_heard = Barrier(4)
+
+    async def cut(place: Place, asked: Asked) -> Plan:
+        nonlocal cutting, most
+        cutting += 1
+        most = max(most, cutting)
+        await anyio.sleep(0.01)
+        cutting -= 1
+        return await Recordings.cut(recordings, place, asked)
+
+    async def hear(place: Place, group: int, asked: Asked) -> Heard:
+        await all_heard.wait()
+        return await Recordings.hear(recordings, place, group, asked)
+
+    recordings.cut, recordings.hear = cut, hear  # type: ignore[method-assign]
+    await submitted(tasks, *"abcd")
+    with anyio.fail_after(10):
+        await Perform(tasks, recordings)(ID, Steps())
+
+    assert 2 == most
+    assert TaskState.SUCCEEDED is (await ended(tasks)).state
 
 
 async def test_a_task_that_an_earlier_version_began_goes_on(tasks: Tasks) -> None:
@@ -162,7 +190,7 @@ async def test_a_task_that_an_earlier_version_began_goes_on(tasks: Tasks) -> Non
 
     await Perform(tasks, recordings)(ID, steps)
 
-    assert ["cut 0", "hear 0/0", "merge 0"] == [name for name, _ in steps.history.values()]
+    assert ["cut 0", "hear 0/0", "merge 0"] == [name for _, (name, _) in sorted(steps.history.items())]
     assert ["cut 0", "hear 0/0"] == recordings.calls
     assert TaskState.SUCCEEDED is (await ended(tasks)).state
 

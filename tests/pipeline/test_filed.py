@@ -195,6 +195,23 @@ async def test_each_step_may_be_done_again(house: House, speech: Speech) -> None
 
 
 @pytest.mark.anyio
+async def test_a_short_recording_may_be_cut_again_when_its_address_is_not_good_any_more(
+    house: House, speech: Speech
+) -> None:
+    """It takes one step, which may be cut off anywhere: what was fetched is kept until its end."""
+    asked = house.asked(wav(speech("jfk.flac")))
+    plans = [await house.filed.cut(PLACE, asked)]
+    house.origin.answers["/a.wav"] = says(403, b"expired")
+    plans.append(await house.filed.cut(PLACE, asked))
+    await house.filed.hear(PLACE, 0, asked)
+    await house.filed.merge(PLACE, plans[1], asked, "en")
+
+    assert 1 == plans[0].groups
+    assert plans[0] == plans[1]
+    assert [] == left_in(house.folder / "fetching")
+
+
+@pytest.mark.anyio
 async def test_silence_makes_no_group(house: House) -> None:
     plan = await house.filed.cut(PLACE, house.asked(wav(np.zeros(SAMPLE_RATE * 3, np.float32))))
 

@@ -211,14 +211,15 @@ class Perform:
     async def _do(self, task: Task, subtasks: Sequence[Subtask], steps: Steps) -> list[PartEnd]:
         """A few recordings, from their addresses to their transcripts; the ends that are still to be written."""
         recordings = [_Recording(task, subtask) for subtask in subtasks]
+        cutting = anyio.Semaphore(CUTS)
 
         async def cut(recording: _Recording) -> None:
-            await self._cut(task, recording, steps)
+            await self._cut(task, recording, cutting, steps)
 
         async def hear(item: tuple[_Recording, int]) -> None:
             await self._hear(task, *item, steps)
 
-        await in_order(cut, recordings, at_once=CUTS)
+        await in_order(cut, recordings, at_once=TOGETHER)
         groups = [(r, group) for r in recordings if r.plan and not r.is_whole for group in range(r.plan.groups)]
         await in_order(hear, groups, at_once=WINDOW)
         for recording in recordings:
@@ -226,13 +227,14 @@ class Perform:
                 await self._merge(task, recording, steps)
         return [recording.end() for recording in recordings if is_last(task, recording)]
 
-    async def _cut(self, task: Task, recording: _Recording, steps: Steps) -> None:
+    async def _cut(self, task: Task, recording: _Recording, cutting: anyio.Semaphore, steps: Steps) -> None:
         async def work() -> CutResult:
-            if not await self._tasks.begin_subtask(task.id, recording.number):
-                return CutResult(failure=CANCELED)
-            plan, failure = await self._tried(
-                "cut", lambda: self._recordings.cut(recording.place, recording.asked), limit_s=MOST_CUT_S
-            )
+            async with cutting:
+                if not await self._tasks.begin_subtask(task.id, recording.number):
+                    return CutResult(failure=CANCELED)
+                plan, failure = await self._tried(
+                    "cut", lambda: self._recordings.cut(recording.place, recording.asked), limit_s=MOST_CUT_S
+                )
             if plan is not None and plan.groups > 1:
                 return CutResult(plan=plan)
             heard = None

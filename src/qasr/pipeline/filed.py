@@ -176,7 +176,8 @@ class Filed:
         self._hearing: dict[str, Seats] = {}  # by engine
 
     async def cut(self, place: Place, asked: Asked) -> Plan:
-        """Fetch the recording and cut it into groups; the file that was fetched is removed then.
+        """Fetch the recording and cut it into groups. The file that was fetched is removed then if they are several:
+        what is one group may have to be cut again, and its address may be good for a short time.
 
         Raises:
             QasrError: it cannot be read, decoded, or is longer than allowed.
@@ -190,7 +191,8 @@ class Filed:
                 await self._fetcher.fetch_on(asked.url, path, max_bytes=asked.limits.max_bytes)
         async with self._cutting.seat(asked.owner), self._engines.lease(asked.model) as engines:
             plan = await self._cut(place, asked, path, engines)
-        await anyio.to_thread.run_sync(discard, path)
+        if plan.groups > 1:
+            await anyio.to_thread.run_sync(discard, path)
         return plan
 
     async def _cut(self, place: Place, asked: Asked, path: Path, engines: LoadedEngines) -> Plan:
