@@ -64,7 +64,7 @@ SETTINGS: Final = {
     "LOG__LEVEL": "warning",
 }
 SHEDDING: Final = {
-    "SERVER__MOST_AT_ONCE": "44",
+    "SERVER__MOST_AT_ONCE": "32",
     "SERVER__MOST_WAITING": "24",
     "LIVE__MOST_SESSIONS": "4",
     "JOBS__MOST_UNFINISHED": "64",
@@ -72,7 +72,7 @@ SHEDDING: Final = {
 """What has no room is refused, so these decide what is done of each kind; they are chosen to keep the shares about as
 they are, that the sums can be compared. Live sound goes before all else: a session takes 0.4 s however much waits, so
 that 4 at once are a little more than a tenth of the jobs. With 32 nearly all are let in, and recordings get what is
-left. Of these 39 are heard at once (5 of the places are for other owners): with fewer the machine is idle at times,
+left. Of these 28 are heard at once (4 of the places are for other owners): with fewer the machine is idle at times,
 with more a refusal waits longer for its turn; of tasks 16."""
 WORKERS: Final = (32, 64, 128)
 STRETCH_S: Final = 30.0
