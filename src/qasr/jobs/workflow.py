@@ -235,7 +235,7 @@ class Perform:
                 plan, failure = await self._tried(
                     "cut", lambda: self._recordings.cut(recording.place, recording.asked), limit_s=MOST_CUT_S
                 )
-            if plan is not None and plan.groups > 1:
+            if plan is not None and not plan.is_short:
                 return CutResult(plan=plan)
             heard = None
             if plan is not None and plan.groups:

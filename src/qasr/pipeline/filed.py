@@ -114,6 +114,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     speech_ms: tuple[int, ...]
     damaged_packets: int
 
+    @property
+    def is_short(self) -> bool:
+        """One group at most: cut, heard and merged in one go, which may have to begin again at the file."""
+        return self.groups <= 1
+
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
     """What ``hear`` found out."""
@@ -176,8 +181,8 @@ class Filed:
         self._hearing: dict[str, Seats] = {}  # by engine
 
     async def cut(self, place: Place, asked: Asked) -> Plan:
-        """Fetch the recording and cut it into groups. The file that was fetched is removed then if they are several:
-        what is one group may have to be cut again, and its address may be good for a short time.
+        """Fetch the recording and cut it into groups. The file that was fetched is removed then, or by ``clear`` if the
+        recording is short: it may have to be cut again when its address is not good any more.
 
         Raises:
             QasrError: it cannot be read, decoded, or is longer than allowed.
@@ -191,7 +196,7 @@ class Filed:
                 await self._fetcher.fetch_on(asked.url, path, max_bytes=asked.limits.max_bytes)
         async with self._cutting.seat(asked.owner), self._engines.lease(asked.model) as engines:
             plan = await self._cut(place, asked, path, engines)
-        if plan.groups > 1:
+        if not plan.is_short:
             await anyio.to_thread.run_sync(discard, path)
         return plan
 
